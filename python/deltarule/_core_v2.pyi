@@ -1,0 +1,215 @@
+# The compiled core: what the bindings export. Python outside this package uses deltarule.Network and deltarule.Trainer.
+from collections.abc import Sequence
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+_Floats = NDArray[np.floating[Any]]
+_Status = Literal["paused", "epoch", "max_steps", "epochs", "converged", "diverged"]
+
+__all__ = [
+    "LayerSpec",
+    "LossSpec",
+    "Network32",
+    "Network64",
+    "OptimizerSpec",
+    "RunOptions",
+    "Trace32",
+    "Trace64",
+    "Trainer32",
+    "Trainer64",
+    "build_info",
+    "philox",
+    "row_order",
+]
+
+def build_info() -> dict[str, str]: ...
+def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
+def row_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]: ...
+@final
+class LayerSpec:
+    kind: str
+    units: int
+    activation: str
+    alpha: float
+    rate: float
+    initializer: str
+    gain: float
+    def __init__(
+        self,
+        kind: str,
+        *,
+        units: int = 0,
+        activation: str = "identity",
+        alpha: float = 0.0,
+        rate: float = 0.0,
+        initializer: str = "zeros",
+        gain: float = 1.0,
+    ) -> None: ...
+
+@final
+class LossSpec:
+    name: str
+    delta: float
+    def __init__(self, name: str, *, delta: float = 1.0) -> None: ...
+
+@final
+class OptimizerSpec:
+    name: str
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    beta1: float
+    beta2: float
+    epsilon: float
+    l2: float
+    weight_decay: float
+    def __init__(
+        self,
+        name: str,
+        *,
+        learning_rate: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        l2: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None: ...
+
+@final
+class RunOptions:
+    batch_size: int
+    shuffle: bool
+    epochs: int
+    max_steps: int
+    slice_seconds: float
+    pause_each_epoch: bool
+    tol: float
+    patience: int
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        epochs: int,
+        max_steps: int = -1,
+        slice_seconds: float = -1.0,
+        pause_each_epoch: bool = False,
+        tol: float = -1.0,
+        patience: int = 0,
+    ) -> None: ...
+
+class _Network:
+    n_steps: int
+    def __init__(self, n_inputs: int, layers: Sequence[LayerSpec], seed: int) -> None: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def n_inputs(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def theta(self) -> _Floats: ...
+    @property
+    def state(self) -> _Floats: ...
+    @property
+    def fitted(self) -> list[bool]: ...
+    @fitted.setter
+    def fitted(self, flags: Sequence[bool]) -> None: ...
+    def layout(self) -> list[dict[str, int]]: ...
+    def predict(self, X: _Array, out: _Floats) -> None: ...
+    def fit_scaling(self, X: _Array, y: _Array, sample_weight: _Array | None) -> None: ...
+    def evaluate(
+        self, X: _Array, y: _Array, sample_weight: _Array | None, loss: LossSpec
+    ) -> float: ...
+    def gradient(
+        self,
+        X: _Array,
+        y: _Array,
+        sample_weight: _Array | None,
+        loss: LossSpec,
+        seed: int,
+        training: bool,
+        out: _Floats,
+    ) -> float: ...
+    def backward(
+        self, X: _Array, output_gradient: _Array, seed: int, training: bool
+    ) -> tuple[_Floats, _Floats]: ...
+
+class _Trace:
+    @property
+    def loss(self) -> float: ...
+    @property
+    def gradient(self) -> _Floats: ...
+    def z(self, layer: int) -> _Floats: ...
+    def a(self, layer: int) -> _Floats: ...
+    def delta(self, layer: int) -> _Floats: ...
+
+class _Trainer:
+    def set_data(
+        self,
+        X: _Array,
+        y: _Array,
+        sample_weight: _Array | None,
+        validation_X: _Array | None,
+        validation_y: _Array | None,
+        validation_weight: _Array | None,
+    ) -> None: ...
+    def clear_data(self) -> None: ...
+    def run(self, options: RunOptions) -> _Status: ...
+    def step(self, X: _Array, y: _Array, sample_weight: _Array | None) -> float: ...
+    def apply(self, gradient: _Floats) -> None: ...
+    def take_records(self) -> list[tuple[float, float, float]]: ...
+    @property
+    def progress(self) -> dict[str, int | float]: ...
+    @property
+    def divergence(self) -> tuple[int, int, float]: ...
+    def scalars(self) -> dict[str, int | float]: ...
+    def set_scalars(self, values: dict[str, int | float]) -> None: ...
+    def vectors(self) -> dict[str, _Floats]: ...
+
+@final
+class Network32(_Network):
+    def trace(
+        self,
+        X: _Array,
+        y: _Array,
+        sample_weight: _Array | None,
+        loss: LossSpec,
+        seed: int,
+        training: bool,
+    ) -> Trace32: ...
+
+@final
+class Network64(_Network):
+    def trace(
+        self,
+        X: _Array,
+        y: _Array,
+        sample_weight: _Array | None,
+        loss: LossSpec,
+        seed: int,
+        training: bool,
+    ) -> Trace64: ...
+
+@final
+class Trace32(_Trace): ...
+
+@final
+class Trace64(_Trace): ...
+
+@final
+class Trainer32(_Trainer):
+    def __init__(
+        self, network: Network32, loss: LossSpec, optimizer: OptimizerSpec, seed: int | None
+    ) -> None: ...
+
+@final
+class Trainer64(_Trainer):
+    def __init__(
+        self, network: Network64, loss: LossSpec, optimizer: OptimizerSpec, seed: int | None
+    ) -> None: ...
