@@ -10,7 +10,20 @@
 
 namespace deltarule {
 
-enum class DType { boolean, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, float32, float64 };
+enum class DType {
+    boolean,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    float16,
+    float32,
+    float64
+};
 
 std::size_t size_of(DType dtype);
 

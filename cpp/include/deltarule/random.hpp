@@ -8,6 +8,7 @@
 #include "deltarule/types.hpp"
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace deltarule {
@@ -30,10 +31,15 @@ double to_unit_interval(std::uint64_t word);
 // generation of random normal deviates", 1958.
 std::array<double, 2> to_normals(std::uint64_t first, std::uint64_t second);
 
-// The order of n rows in one epoch: a keyed bijection of [0, n), computed a batch at a time and never
-// stored. A 6-round alternating Feistel network over the smallest sufficient number of bits, walked
-// along its cycle until it lands inside (J. Black, P. Rogaway, "Ciphers with arbitrary finite
-// domains", 2002).
+// The order of n rows in one epoch, 0 <= n <= 2^62: a keyed bijection of [0, n), computed a batch
+// at a time and never stored. A position is split into the halves (high, low) of the smallest
+// sufficient number of bits; three times
+//     high ^= mix(low, key_2i),    low ^= mix(high, key_2i+1)
+// (an alternating Feistel network of 6 rounds), and all this again until the result lies in [0, n)
+// (cycle walking: J. Black, P. Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
+// Six rounds mix three or four bits imperfectly: of fewer than 17 rows some orders are more likely
+// than others (a row leads an epoch up to a tenth too often); from 33 rows on no bias is
+// measurable.
 class RowOrder {
   public:
     // Rows in their own order.
@@ -45,8 +51,10 @@ class RowOrder {
     void rows(Index first, Index count, Index *rows) const;
 
   private:
-    static constexpr int kRounds = 6;
-    std::uint64_t permute(std::uint64_t position) const;
+    static constexpr std::size_t kRounds = 6;
+    // Permutes [0, 2^(low_bits + high_bits)): values[i] for i < count, rounded up to a whole group.
+    void permute(std::uint64_t *values, std::size_t count) const;
+    void permute_chunk(Index first, std::size_t count, Index *rows) const;
 
     std::uint64_t n_;
     bool shuffled_ = false;

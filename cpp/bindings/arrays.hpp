@@ -1,0 +1,88 @@
+// NumPy arrays to views of their memory, and back. Nothing is copied in either direction.
+#pragma once
+
+#include "deltarule/dataset.hpp"
+#include "deltarule/objective.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <optional>
+
+namespace deltarule::bindings {
+
+namespace py = pybind11;
+
+// A view of a two-dimensional numeric array. TypeError for any other.
+ArrayView view_of(const py::array &array, const char *name);
+
+// A row source over an array, which it keeps alive.
+template <class T> struct OwnedSource {
+    OwnedSource(py::array a, const char *name) : array(std::move(a)), source(view_of(array, name)) {}
+    py::array array;
+    StridedSource<T> source;
+};
+
+// X, y and weights of one call, kept alive.
+template <class T> struct OwnedExamples {
+    OwnedExamples(const py::array &X, const py::array &y, const std::optional<py::array> &w,
+                  std::string prefix = {})
+        : inputs(X, "X"), targets(y, "y") {
+        if (w)
+            weights.emplace(*w, "sample_weight");
+        const Index rows = inputs.source.rows();
+        if (targets.source.rows() != rows || (weights && weights->source.rows() != rows))
+            throw std::invalid_argument("X, y and sample_weight must have the same number of rows");
+        view = {&inputs.source, &targets.source, weights ? &weights->source : nullptr,
+                std::move(prefix)};
+    }
+    OwnedExamples(const OwnedExamples &) = delete;
+    OwnedExamples &operator=(const OwnedExamples &) = delete;
+
+    OwnedSource<T> inputs, targets;
+    std::optional<OwnedSource<T>> weights;
+    Examples<T> view;
+};
+
+// A (rows, columns) array over memory that `owner` keeps alive.
+template <class T>
+py::array matrix_view(py::handle owner, T *data, Index rows, Index columns, Index row_stride,
+                      bool writable) {
+    constexpr auto kSize = static_cast<py::ssize_t>(sizeof(T));
+    py::array_t<std::remove_const_t<T>> array({rows, columns}, {row_stride * kSize, kSize}, data,
+                                              owner);
+    if (!writable)
+        array.attr("setflags")(py::arg("write") = false);
+    return array;
+}
+
+template <class T> py::array vector_view(py::handle owner, T *data, Index size, bool writable) {
+    py::array_t<std::remove_const_t<T>> array({size}, {static_cast<py::ssize_t>(sizeof(T))}, data,
+                                              owner);
+    if (!writable)
+        array.attr("setflags")(py::arg("write") = false);
+    return array;
+}
+
+// Data pointer of a C-contiguous array of exactly `size` elements of T. TypeError/ValueError otherwise.
+template <class T> T *contiguous_data(const py::array &array, Index size, const char *name) {
+    const bool same = py::isinstance<py::array_t<T, py::array::c_style>>(array);
+    if (!same)
+        throw py::type_error(std::string(name) + " must be a C-contiguous array of the network's dtype");
+    if (array.size() != size)
+        throw std::invalid_argument(std::string(name) + " must have " + std::to_string(size) +
+                                    " elements, got " + std::to_string(array.size()));
+    return const_cast<T *>(static_cast<const T *>(array.data()));
+}
+
+// Asks Python for signals, at most every 50 ms; true leaves its exception set. Call without the GIL.
+Poll signal_poll();
+
+// After a call that was abandoned by signal_poll: raises what the signal raised.
+inline void raise_if_abandoned(bool finished) {
+    if (!finished)
+        throw py::error_already_set();
+}
+
+} // namespace deltarule::bindings

@@ -1,0 +1,198 @@
+// Trainer32 and Trainer64.
+#include "arrays.hpp"
+#include "register.hpp"
+
+#include "deltarule/trainer.hpp"
+
+#include <pybind11/stl.h>
+
+#include <limits>
+#include <variant>
+
+namespace deltarule::bindings {
+
+using namespace py::literals;
+
+namespace {
+
+using Weights = std::optional<py::array>;
+using Scalar = std::variant<bool, std::int64_t, std::uint64_t, double>;
+
+const char *status_name(Status status) {
+    switch (status) {
+    case Status::paused: return "paused";
+    case Status::epoch: return "epoch";
+    case Status::max_steps: return "max_steps";
+    case Status::epochs: return "epochs";
+    case Status::converged: return "converged";
+    case Status::diverged: return "diverged";
+    case Status::interrupted: break;
+    }
+    return "interrupted";
+}
+
+// Calls f(name, member) for everything a checkpoint keeps.
+template <class State, class F> void each_scalar(State &s, F &&f) {
+    f("seed", s.seed);
+    f("own_seed", s.own_seed);
+    f("step", s.step);
+    f("epoch", s.epoch);
+    f("in_epoch", s.in_epoch);
+    f("position", s.position);
+    f("rows", s.rows);
+    f("batch_size", s.batch_size);
+    f("shuffle", s.shuffle);
+    f("epoch_first_step", s.epoch_first_step);
+    f("epoch_draw", s.epoch_draw);
+    f("loss_sum", s.loss_sum);
+    f("weight_sum", s.weight_sum);
+    f("epoch_seconds", s.epoch_seconds);
+    f("best_loss", s.best_loss);
+    f("has_best", s.has_best);
+    f("epochs_since_best", s.epochs_since_best);
+    f("seconds", s.seconds);
+}
+
+// A trainer with the arrays it works on.
+template <class T> struct BoundTrainer : Trainer<T> {
+    using Trainer<T>::Trainer;
+    std::unique_ptr<OwnedExamples<T>> data, validation;
+};
+
+template <class T>
+void set_data(BoundTrainer<T> &t, const py::array &X, const py::array &y, const Weights &w,
+              const Weights &validation_X, const Weights &validation_y,
+              const Weights &validation_weight) {
+    auto data = std::make_unique<OwnedExamples<T>>(X, y, w);
+    std::unique_ptr<OwnedExamples<T>> validation;
+    if (validation_X && validation_y)
+        validation = std::make_unique<OwnedExamples<T>>(*validation_X, *validation_y,
+                                                        validation_weight, "validation ");
+    const Index width = t.network().n_inputs();
+    if (data->view.X->width() != width || (validation && validation->view.X->width() != width) ||
+        data->view.X->rows() < 1 || (validation && validation->view.X->rows() < 1))
+        throw std::invalid_argument("X must have rows, and " + std::to_string(width) + " columns");
+    t.data = std::move(data);
+    t.validation = std::move(validation);
+}
+
+template <class T> const char *run(BoundTrainer<T> &t, const RunOptions &options) {
+    if (!t.data)
+        throw std::runtime_error("set_data comes before run");
+    const Examples<T> none;
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = t.run(t.data->view, t.validation ? t.validation->view : none, options,
+                       signal_poll());
+    }
+    raise_if_abandoned(status != Status::interrupted);
+    return status_name(status);
+}
+
+template <class T>
+double step(BoundTrainer<T> &t, const py::array &X, const py::array &y, const Weights &w) {
+    const OwnedExamples<T> batch(X, y, w);
+    if (batch.view.X->width() != t.network().n_inputs() || batch.view.X->rows() < 1)
+        throw std::invalid_argument("X must have rows, and " +
+                                    std::to_string(t.network().n_inputs()) + " columns");
+    const py::gil_scoped_release release;
+    return t.step(batch.view);
+}
+
+template <class T> void apply(BoundTrainer<T> &t, const py::array &gradient) {
+    const T *data = contiguous_data<T>(gradient, t.network().n_parameters(), "gradient");
+    const py::gil_scoped_release release;
+    t.apply(data);
+}
+
+template <class T> std::vector<std::tuple<double, double, double>> take_records(BoundTrainer<T> &t) {
+    std::vector<std::tuple<double, double, double>> taken;
+    for (const EpochRecord &r : t.records)
+        taken.emplace_back(r.loss, r.validation_loss, r.seconds);
+    t.records.clear();
+    return taken;
+}
+
+template <class T> py::dict progress(const BoundTrainer<T> &t) {
+    const TrainerState &s = t.state;
+    const bool started = s.in_epoch && s.weight_sum > 0;
+    return py::dict("epoch"_a = s.epoch, "step"_a = s.step,
+                    "position"_a = s.in_epoch ? s.position : 0, "rows"_a = s.rows,
+                    "loss"_a = started ? s.loss_sum / s.weight_sum
+                                       : std::numeric_limits<double>::quiet_NaN(),
+                    "seconds"_a = s.seconds);
+}
+
+template <class T> std::map<std::string, Scalar> scalars(BoundTrainer<T> &t) {
+    std::map<std::string, Scalar> all;
+    each_scalar(t.state, [&](const char *name, const auto &x) { all.emplace(name, x); });
+    all.emplace("optimizer_steps", t.optimizer().n_steps());
+    return all;
+}
+
+template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) {
+    TrainerState state = t.state;
+    const auto value = [&](const char *name) {
+        if (!values.contains(name))
+            throw std::invalid_argument(std::string("missing scalar '") + name + "'");
+        return values[name];
+    };
+    each_scalar(state, [&](const char *name, auto &x) {
+        x = value(name).template cast<std::decay_t<decltype(x)>>();
+    });
+    const auto optimizer_steps = value("optimizer_steps").template cast<std::int64_t>();
+    const bool counts_fit = state.step >= 0 && state.epoch >= 0 && state.epochs_since_best >= 0 &&
+                            optimizer_steps >= 0 && state.epoch_first_step >= 0 &&
+                            state.epoch_first_step <= state.step;
+    const bool place_fits = !state.in_epoch || (state.rows > 0 && state.position >= 0 &&
+                                                state.position <= state.rows &&
+                                                state.batch_size > 0);
+    if (!counts_fit || !place_fits)
+        throw std::invalid_argument("the trainer's counters contradict each other");
+    t.state = state;
+    t.optimizer().set_n_steps(optimizer_steps);
+}
+
+template <class T> py::dict vectors(py::object self) {
+    py::dict all;
+    for (const auto &[name, vector] : self.cast<BoundTrainer<T> &>().vectors())
+        all[py::str(name)] = vector_view<T>(self, vector->data(), vector->size(), true);
+    return all;
+}
+
+} // namespace
+
+template <class T> void register_trainer(py::module_ &m, const char *name) {
+    using B = BoundTrainer<T>;
+    py::class_<B>(m, name, py::module_local(), py::is_final())
+        .def(py::init<std::shared_ptr<Network<T>>, const LossSpec &, const OptimizerSpec &,
+                      std::optional<std::uint64_t>>(),
+             "network"_a, "loss"_a, "optimizer"_a, "seed"_a.none(true))
+        .def("set_data", &set_data<T>, "X"_a, "y"_a, "sample_weight"_a.none(true),
+             "validation_X"_a.none(true), "validation_y"_a.none(true),
+             "validation_weight"_a.none(true))
+        .def("clear_data",
+             [](B &t) {
+                 t.data.reset();
+                 t.validation.reset();
+             })
+        .def("run", &run<T>, "options"_a)
+        .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true))
+        .def("apply", &apply<T>, "gradient"_a)
+        .def("take_records", &take_records<T>)
+        .def_property_readonly("progress", &progress<T>)
+        .def_property_readonly("divergence",
+                               [](const B &t) {
+                                   const auto &d = t.divergence;
+                                   return std::make_tuple(d.epoch, d.step, d.loss);
+                               })
+        .def("scalars", &scalars<T>)
+        .def("set_scalars", &set_scalars<T>, "values"_a)
+        .def("vectors", &vectors<T>);
+}
+
+template void register_trainer<float>(py::module_ &, const char *);
+template void register_trainer<double>(py::module_ &, const char *);
+
+} // namespace deltarule::bindings

@@ -1,0 +1,138 @@
+// Activation functions: one small struct each, with the function, its derivative and its equation.
+//
+// value(z) = σ(z); slope(z, a) = σ'(z), from a = σ(z) where that is enough, so that z need not be kept.
+// V is a packet or a scalar.
+#pragma once
+
+#include "deltarule/columns.hpp"
+#include "deltarule/simd.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace deltarule {
+
+enum class ActivationKind {
+    identity, sigmoid, tanh, relu, leaky_relu, elu, silu, softplus, exp, softmax
+};
+
+// What a layer is told: which function, and its parameter (slope of leaky_relu, scale of elu).
+struct Activation {
+    ActivationKind kind = ActivationKind::identity;
+    double alpha = 0;
+};
+
+// Throws std::invalid_argument for an unknown name.
+ActivationKind activation_kind(std::string_view name);
+std::string_view activation_name(ActivationKind kind);
+
+// Whether σ' needs z, so that z and a must be kept apart.
+bool slope_needs_z(ActivationKind kind);
+
+// σ(z) = z
+struct Identity {
+    template <class V> V value(const V &z) const { return z; }
+    template <class V> V slope(const V &, const V &) const {
+        return simd::broadcast<V>(1);
+    }
+};
+
+// σ(z) = 1 / (1 + e⁻ᶻ), by e^-|z| so that neither tail overflows;  σ' = a (1 − a)
+struct Sigmoid {
+    template <class V> V value(const V &z) const {
+        const V one = simd::broadcast<V>(1);
+        const V e = simd::exp(simd::negate(simd::abs(z)));
+        return simd::div(simd::where_less(z, simd::zero<V>(), e, one), simd::add(one, e));
+    }
+    template <class V> V slope(const V &, const V &a) const {
+        return simd::mul(a, simd::sub(simd::broadcast<V>(1), a));
+    }
+};
+
+// σ(z) = tanh z;  σ' = 1 − a²
+struct Tanh {
+    template <class V> V value(const V &z) const { return simd::tanh(z); }
+    template <class V> V slope(const V &, const V &a) const {
+        return simd::nmadd(a, a, simd::broadcast<V>(1));
+    }
+};
+
+// σ(z) = max(z, 0), NaN kept;  σ' = [a > 0]
+struct Relu {
+    template <class V> V value(const V &z) const {
+        return simd::where_less(z, simd::zero<V>(), simd::zero<V>(), z);
+    }
+    template <class V> V slope(const V &, const V &a) const {
+        return simd::where_less(simd::zero<V>(), a, simd::broadcast<V>(1), simd::zero<V>());
+    }
+};
+
+// σ(z) = z for z >= 0, α z below;  σ' = 1 or α   (A. Maas et al., 2013)
+struct LeakyRelu {
+    double alpha;
+    template <class V> V value(const V &z) const {
+        const V slope = simd::broadcast<V>(simd::Scalar<V>(alpha));
+        return simd::where_less(z, simd::zero<V>(), simd::mul(slope, z), z);
+    }
+    template <class V> V slope(const V &, const V &a) const {
+        return simd::where_less(simd::zero<V>(), a, simd::broadcast<V>(1),
+                                simd::broadcast<V>(simd::Scalar<V>(alpha)));
+    }
+};
+
+// σ(z) = z for z >= 0, α (eᶻ − 1) below;  σ' = 1 or a + α   (D.-A. Clevert et al., 2016)
+struct Elu {
+    double alpha;
+    template <class V> V value(const V &z) const {
+        const V scale = simd::broadcast<V>(simd::Scalar<V>(alpha));
+        return simd::where_less(z, simd::zero<V>(), simd::mul(scale, simd::expm1(z)), z);
+    }
+    template <class V> V slope(const V &, const V &a) const {
+        const V scale = simd::broadcast<V>(simd::Scalar<V>(alpha));
+        return simd::where_less(a, simd::zero<V>(), simd::add(a, scale), simd::broadcast<V>(1));
+    }
+};
+
+// σ(z) = z s, s = sigmoid(z);  σ' = s (1 + z (1 − s))   (S. Elfwing et al., 2018)
+struct Silu {
+    template <class V> V value(const V &z) const { return simd::mul(z, Sigmoid{}.value(z)); }
+    template <class V> V slope(const V &z, const V &) const {
+        const V one = simd::broadcast<V>(1);
+        const V s = Sigmoid{}.value(z);
+        return simd::mul(s, simd::madd(z, simd::sub(one, s), one));
+    }
+};
+
+// σ(z) = log(1 + eᶻ) = max(z, 0) + log1p(e^-|z|);  σ' = 1 − e⁻ᵃ
+struct Softplus {
+    template <class V> V value(const V &z) const {
+        const V tail = simd::log1p(simd::exp(simd::negate(simd::abs(z))));
+        return simd::add(Relu{}.value(z), tail);
+    }
+    template <class V> V slope(const V &, const V &a) const {
+        return simd::negate(simd::expm1(simd::negate(a)));
+    }
+};
+
+// σ(z) = eᶻ;  σ' = a
+struct Exp {
+    template <class V> V value(const V &z) const { return simd::exp(z); }
+    template <class V> V slope(const V &, const V &a) const { return a; }
+};
+
+// a = σ(z) for the first `rows` units of `n` columns; z and a may be the same memory. Writes whole
+// packets: columns are padded. Softmax (a_i = e^(z_i − max z) / Σ_j e^(z_j − max z)) included.
+template <class T>
+void activate(const Activation &activation, Index rows, Index n, Columns<T> z, Columns<T> a);
+
+// z ← z + b 1ᵀ, then a = σ(z); with softmax only z is written.
+template <class T>
+void add_bias_and_activate(const Activation &activation, Index rows, Index n, const T *b,
+                           Columns<T> z, Columns<T> a);
+
+// d ← ∂L/∂z from d = ∂L/∂a: d ⊙ σ'(z), or a ⊙ (d − Σ a d) for softmax.
+template <class T>
+void multiply_by_slope(const Activation &activation, Index rows, Index n, Columns<const T> z,
+                       Columns<const T> a, Columns<T> d);
+
+} // namespace deltarule

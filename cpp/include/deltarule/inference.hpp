@@ -1,0 +1,37 @@
+// Using a network without training it: predictions, losses, gradients, and the open box.
+#pragma once
+
+#include "deltarule/objective.hpp"
+
+namespace deltarule {
+
+// A_L for every row of X, into `out`, C-ordered (rows, n_outputs). NaN flows to its own row. A row's bits
+// do not depend on the other rows. False if abandoned.
+template <class T>
+bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, T *out);
+
+// L over all rows, in inference mode; with `gradient`, ∂L/∂θ in the mode of `pass`. False if abandoned.
+// Throws DataError.
+template <class T>
+bool evaluate(const Network<T> &network, const LossSpec &loss, const Examples<T> &data,
+              const Pass &pass, const Poll &poll, double &value, T *gradient);
+
+// ∂L/∂θ (summed over rows) and ∂L/∂X, C-ordered (rows, n_inputs), from a given ∂L/∂A_L. False if
+// abandoned. Throws DataError.
+template <class T>
+bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &output_gradient,
+              const Pass &pass, const Poll &poll, T *gradient, T *input_gradient);
+
+// Every z, a and delta of one batch, in memory of its own.
+template <class T> struct Trace {
+    Trace(const Network<T> &network, const LossSpec &loss, const Examples<T> &data,
+          const Pass &pass);
+
+    Index rows;
+    std::vector<LayerLayout> layout;
+    Workspace<T> workspace;
+    Buffer<T> gradient;
+    double loss;
+};
+
+} // namespace deltarule

@@ -1,0 +1,82 @@
+// The architecture and its parameters. forward, backward and gradient are const and write only to a
+// Workspace, so that any number of threads may predict at once.
+#pragma once
+
+#include "deltarule/layers.hpp"
+
+#include <string>
+#include <vector>
+
+namespace deltarule {
+
+template <class T> class Workspace;
+
+// What a layer is asked to be; the fields that its kind does not use are ignored.
+struct LayerSpec {
+    std::string kind; // "dense" "activation" "standardize" "rescale" "dropout"
+    Index units = 0;
+    std::string activation = "identity";
+    double alpha = 0;
+    double rate = 0;
+    std::string initializer = "zeros";
+    double gain = 1;
+};
+
+// Where a layer's numbers lie.
+struct LayerLayout {
+    Index n_inputs, n_outputs;
+    Index theta_offset, n_parameters;
+    Index state_offset, n_state;
+};
+
+template <class T> class Network {
+  public:
+    // Draws the initial weights from (seed, Stream::initial_weights); biases start at zero. Throws
+    // std::invalid_argument for a list of layers that is no network.
+    Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::uint64_t seed);
+
+    Index n_inputs() const { return n_inputs_; }
+    Index n_outputs() const { return layout_.back().n_outputs; }
+    Index n_parameters() const { return theta_.size(); }
+    std::uint64_t seed() const { return seed_; }
+    const std::vector<LayerLayout> &layout() const { return layout_; }
+    const std::vector<Layer<T>> &layers() const { return layers_; }
+    ActivationKind output_activation() const;
+
+    // All trainable numbers, W_1, b_1, W_2, b_2 ..., without padding (contract 1); and what is not
+    // trained.
+    T *theta() { return theta_.data(); }
+    const T *theta() const { return theta_.data(); }
+    T *state() { return state_.data(); }
+    const T *state() const { return state_.data(); }
+    Index n_state() const { return state_.size(); }
+
+    std::uint64_t n_steps = 0; // updates ever made
+    // Per layer: false for a Standardize or Rescale that still waits for its statistics.
+    std::vector<bool> fitted;
+
+    // Columns [first, first + n) of the workspace, whose input holds A_0: fills every slot's z and a.
+    // With pass.logits the output layer's activation is left out.
+    void forward(Workspace<T> &w, Index first, Index n, const Pass &pass) const;
+
+    // From ∂L/∂a_L in the last slot's delta (∂L/∂z_L with pass.logits): every delta down to the lowest
+    // layer with parameters, or all of them and ∂L/∂A_0 in w.input_gradient with `whole`.
+    void backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole) const;
+
+    // ∂L/∂θ over columns [first, first + n), n <= 256, into (or, with `add`, onto) `gradient`.
+    void gradient(Workspace<T> &w, Index first, Index n, T *gradient, bool add) const;
+
+  private:
+    void add_layer(const LayerSpec &spec, Index width);
+    void draw_weights(std::size_t layer, const LayerSpec &spec);
+    Numbers<T> numbers(std::size_t layer, T *scratch) const;
+
+    Index n_inputs_;
+    std::uint64_t seed_;
+    std::vector<Layer<T>> layers_;
+    std::vector<LayerLayout> layout_;
+    std::size_t lowest_trained_ = 0; // below it no delta is needed for the gradient
+    Buffer<T> theta_, state_;
+};
+
+} // namespace deltarule

@@ -1,0 +1,65 @@
+// The loss over a batch of the user's rows, and its gradient: gather, forward, loss, delta recursion,
+// gradient, one block of 256 rows at a time. Training, evaluation and the open box all go through it.
+#pragma once
+
+#include "deltarule/dataset.hpp"
+#include "deltarule/loss.hpp"
+#include "deltarule/workspace.hpp"
+
+#include <functional>
+#include <stdexcept>
+
+namespace deltarule {
+
+// Data that cannot be trained on; the message names the argument, the place and the value.
+struct DataError : std::invalid_argument {
+    using std::invalid_argument::invalid_argument;
+};
+
+// Rows with targets and, optionally, weights (one column). `prefix` starts the names in messages.
+template <class T> struct Examples {
+    const Source<T> *X = nullptr, *y = nullptr, *weight = nullptr;
+    std::string prefix;
+};
+
+// Rows of a batch: positions [first, first + count) of an order.
+struct Batch {
+    const RowOrder *order;
+    Index first, count;
+};
+
+// Asked between blocks of rows: true abandons the work.
+using Poll = std::function<bool()>;
+
+template <class T> class Objective {
+  public:
+    // Throws std::invalid_argument if the loss does not fit the network's output or y.
+    Objective(const Network<T> &network, const LossSpec &loss, Index target_width);
+
+    // Σ w_i over the batch: its size if there are no weights.
+    double total_weight(const Examples<T> &data, const Batch &batch, Workspace<T> &w) const;
+
+    // L over the batch, given Σ w_i > 0. With `gradient`, also ∂L/∂θ. With poll, false if abandoned.
+    // Throws DataError.
+    bool evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
+                  const Pass &pass, Workspace<T> &w, const Poll &poll, double &loss,
+                  T *gradient) const;
+
+    // The same for a workspace that holds the whole batch and keeps everything: every z, a and delta.
+    double trace(const Examples<T> &data, const Pass &pass, Workspace<T> &w, T *gradient) const;
+
+    const Loss &loss() const { return loss_; }
+
+  private:
+    void gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w, Index column) const;
+    double block(Index first, Index n, bool weighted, double total_weight, Pass pass,
+                 Workspace<T> &w, bool backward, bool keep_all) const;
+
+    const Network<T> &network_;
+    Loss loss_;
+};
+
+// Throws DataError for the first value of `source` that is not finite in T.
+template <class T> [[noreturn]] void refuse(const Source<T> &source, const std::string &name);
+
+} // namespace deltarule

@@ -1,0 +1,64 @@
+// First-order optimisers: state vectors shaped like theta, and one update of a tile of parameters.
+#pragma once
+
+#include "deltarule/types.hpp"
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace deltarule {
+
+enum class OptimizerKind { sgd, adam };
+
+struct OptimizerSpec {
+    OptimizerKind kind = OptimizerKind::sgd;
+    double learning_rate = 0.01;
+    double momentum = 0; // sgd
+    bool nesterov = false;
+    double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8; // adam
+    double l2 = 0;           // adds l2/2 Σ W² to the loss
+    double weight_decay = 0; // θ ← θ − η weight_decay θ, apart from the gradient
+};
+
+// Throws std::invalid_argument for an unknown name.
+OptimizerKind optimizer_kind(std::string_view name);
+
+// SGD:   v ← μ v + g;   θ ← θ − η v,   with Nesterov θ ← θ − η (g + μ v)
+//        (B. Polyak, 1964; Y. Nesterov, 1983, in the form of I. Sutskever et al., 2013)
+// Adam:  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;
+//        θ ← θ − η m̂ / (√v̂ + ε),  m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ)   (D. Kingma, J. Ba, 2015)
+// g includes l2 θ; weight decay comes before the step (I. Loshchilov, F. Hutter, 2019). Both act on
+// weights only.
+template <class T> class Optimizer {
+  public:
+    Optimizer(const OptimizerSpec &spec, Index n_parameters);
+
+    // Starts a step: its scalars are computed here, once, in double.
+    void begin_step();
+
+    // Applies `count` elements of the gradient to theta, both starting at parameter `first`.
+    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight);
+
+    // Back to the state before any step.
+    void clear();
+
+    const OptimizerSpec &spec() const { return spec_; }
+    std::int64_t n_steps() const { return t_; }
+    void set_n_steps(std::int64_t t) { t_ = t; }
+    // The state vectors with the names they have in a checkpoint.
+    std::vector<std::pair<std::string, Buffer<T> *>> vectors();
+
+  private:
+    void sgd(Index first, Index count, const T *gradient, T *theta, bool is_weight);
+    void adam(Index first, Index count, const T *gradient, T *theta, bool is_weight);
+
+    OptimizerSpec spec_;
+    std::int64_t t_ = 0;
+    double step_size_ = 0;      // adam: η / (1 − β₁ᵗ)
+    double root_correction_ = 1; // adam: 1 / √(1 − β₂ᵗ)
+    Buffer<T> first_, second_;  // momentum; or m and v
+};
+
+} // namespace deltarule

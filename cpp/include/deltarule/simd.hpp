@@ -1,0 +1,144 @@
+// The packet primitives the kernels are written in. The only file that touches Eigen's packet layer.
+//
+// Every function takes a packet or a plain float/double: V is either. The width of a packet is that of
+// the instruction set the file is compiled for; values never depend on it.
+#pragma once
+
+#include "deltarule/types.hpp"
+
+#include <cmath>
+#include <type_traits>
+
+namespace deltarule::simd {
+
+namespace ei = Eigen::internal;
+
+template <class T> using Packet = typename ei::packet_traits<T>::type;
+template <class V> using Scalar = typename ei::unpacket_traits<V>::type;
+template <class V> inline constexpr int kWidth = ei::unpacket_traits<V>::size;
+template <class T> inline constexpr int kLanes = kWidth<Packet<T>>;
+
+#if defined(EIGEN_VECTORIZE_AVX512)
+inline constexpr int kRegisters = 32;
+#else
+inline constexpr int kRegisters = 16;
+#endif
+#if defined(EIGEN_VECTORIZE_FMA)
+inline constexpr bool kFused = true; // multiply-add rounds once
+#else
+inline constexpr bool kFused = false;
+#endif
+
+template <class V> V load(const Scalar<V> *p) { return ei::ploadu<V>(p); }
+template <class V> void store(Scalar<V> *p, const V &x) { ei::pstoreu(p, x); }
+template <class V> V broadcast(Scalar<V> x) { return ei::pset1<V>(x); }
+template <class V> V zero() { return ei::pset1<V>(Scalar<V>(0)); }
+
+// The first `count` lanes (0 <= count <= width); the others are zero.
+template <class V> V load_first(const Scalar<V> *p, Index count) {
+    if constexpr (kWidth<V> == 1)
+        return count > 0 ? *p : V(0);
+    else
+        return ei::ploadu_partial<V>(p, count);
+}
+// Writes the first `count` lanes only.
+template <class V> void store_first(Scalar<V> *p, const V &x, Index count) {
+    if constexpr (kWidth<V> == 1) {
+        if (count > 0)
+            *p = x;
+    } else {
+        ei::pstoreu_partial(p, x, count);
+    }
+}
+
+template <class V> V add(const V &x, const V &y) { return ei::padd(x, y); }
+template <class V> V sub(const V &x, const V &y) { return ei::psub(x, y); }
+template <class V> V mul(const V &x, const V &y) { return ei::pmul(x, y); }
+template <class V> V div(const V &x, const V &y) { return ei::pdiv(x, y); }
+// x y + z, rounded once where the processor can.
+template <class V> V madd(const V &x, const V &y, const V &z) { return ei::pmadd(x, y, z); }
+// z - x y
+template <class V> V nmadd(const V &x, const V &y, const V &z) { return ei::pnmadd(x, y, z); }
+
+template <class V> V abs(const V &x) { return ei::pabs(x); }
+template <class V> V negate(const V &x) { return ei::pnegate(x); }
+template <class V> V sqrt(const V &x) { return ei::psqrt(x); }
+template <class V> V exp(const V &x) { return ei::pexp(x); }
+template <class V> V log(const V &x) { return ei::plog(x); }
+template <class V> V tanh(const V &x) { return ei::ptanh(x); }
+template <class V> V log1p(const V &x) {
+    if constexpr (kWidth<V> == 1)
+        return std::log1p(x);
+    else
+        return ei::generic_log1p(x);
+}
+template <class V> V expm1(const V &x) {
+    if constexpr (kWidth<V> == 1)
+        return std::expm1(x);
+    else
+        return ei::generic_expm1(x);
+}
+
+// yes where x < y, else no (also where x or y is NaN).
+template <class V> V where_less(const V &x, const V &y, const V &yes, const V &no) {
+    if constexpr (kWidth<V> == 1)
+        return x < y ? yes : no;
+    else
+        return ei::pselect(ei::pcmp_lt(x, y), yes, no);
+}
+// The larger of the two; a NaN in either is kept.
+template <class V> V max(const V &x, const V &y) { return ei::pmax<Eigen::PropagateNaN>(x, y); }
+
+// Transposes a square of packets: lane j of block[i] becomes lane i of block[j].
+template <class V> void transpose(V (&block)[kWidth<V>]) {
+    if constexpr (kWidth<V> > 1) {
+        ei::PacketBlock<V, kWidth<V>> b;
+        for (int i = 0; i < kWidth<V>; ++i)
+            b.packet[i] = block[i];
+        ei::ptranspose(b);
+        for (int i = 0; i < kWidth<V>; ++i)
+            block[i] = b.packet[i];
+    }
+}
+
+// Sixteen virtual lanes, whatever the width of a packet: element k of a sum goes to lane k mod 16, and
+// the lanes are added in the tree (i, i+8), (i, i+4), (i, i+2), (i, i+1). So a sum along k has the same
+// bits on every instruction set (contract 16).
+template <class T> struct Lanes16 {
+    using V = Packet<T>;
+    static constexpr int kCount = 16 / kLanes<T>;
+    V part[kCount];
+
+    explicit Lanes16(T value) {
+        for (int i = 0; i < kCount; ++i)
+            part[i] = broadcast<V>(value);
+    }
+    // Applies f(lane packet, packet of x, packet of y ...) to 16 elements, or to the first `count`.
+    template <class F> void each(F &&f) {
+        for (int i = 0; i < kCount; ++i)
+            f(part[i], Index(i) * kLanes<T>);
+    }
+    T sum() const {
+        V p[kCount];
+        for (int i = 0; i < kCount; ++i)
+            p[i] = part[i];
+        for (int half = kCount / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; ++i)
+                p[i] = add(p[i], p[i + half]);
+        return ei::predux(p[0]);
+    }
+    T maximum() const {
+        V p = part[0];
+        for (int i = 1; i < kCount; ++i)
+            p = max(p, part[i]);
+        return ei::predux_max<Eigen::PropagateNaN>(p);
+    }
+};
+
+// How many of the lanes of the packet at `offset` lie before `count`.
+template <class T> Index lanes_before(Index count, Index offset) {
+    const Index left = count - offset;
+    return left < 0 ? 0 : (left < kLanes<T> ? left : Index(kLanes<T>));
+}
+
+} // namespace deltarule::simd

@@ -1,0 +1,105 @@
+// The training loop as a resumable state machine. Its whole state is explicit, so that it can stop after
+// any step, be saved, and go on with the same bits.
+#pragma once
+
+#include "deltarule/objective.hpp"
+#include "deltarule/optimizer.hpp"
+
+#include <map>
+#include <memory>
+#include <optional>
+
+namespace deltarule {
+
+struct RunOptions {
+    Index batch_size = 32;
+    bool shuffle = true;
+    std::int64_t epochs = 100;   // in all, since the trainer was made
+    std::int64_t max_steps = -1; // in this call; negative: no limit
+    double slice_seconds = -1;   // of this call; negative: no limit
+    bool pause_each_epoch = false;
+    double tol = -1; // negative: train all epochs
+    std::int64_t patience = 10;
+};
+
+enum class Status { paused, epoch, max_steps, epochs, converged, diverged, interrupted };
+
+// What is known of a finished epoch. validation_loss is NaN without validation data.
+struct EpochRecord {
+    double loss, validation_loss, seconds;
+};
+
+// Everything of a trainer but its vectors: what a checkpoint needs.
+struct TrainerState {
+    std::uint64_t seed = 0;
+    bool own_seed = false; // draws are for (seed, step); without, for (seed, steps of the network)
+    std::int64_t step = 0, epoch = 0;
+    // The running epoch.
+    bool in_epoch = false;
+    Index position = 0, rows = 0, batch_size = 0;
+    bool shuffle = false;
+    std::int64_t epoch_first_step = 0;
+    std::uint64_t epoch_draw = 0; // the order of rows is drawn for it
+    double loss_sum = 0, weight_sum = 0, epoch_seconds = 0;
+    // Stopping.
+    double best_loss = 0;
+    bool has_best = false;
+    std::int64_t epochs_since_best = 0;
+    double seconds = 0;
+};
+
+template <class T> class Trainer {
+  public:
+    // seed: draws continue from (network seed, network steps) without one.
+    Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss, const OptimizerSpec &optimizer,
+            std::optional<std::uint64_t> seed);
+
+    // Trains on `data` until something happens. `validation` may have no X. poll is asked often, between
+    // blocks of rows. Throws DataError; then, as after divergence, the network is that of
+    // the epoch's start.
+    Status run(const Examples<T> &data, const Examples<T> &validation, const RunOptions &options,
+               const Poll &poll);
+
+    // One step on all rows of `batch`; returns the loss before the step. If it is not finite, nothing
+    // was changed.
+    double step(const Examples<T> &batch);
+
+    // One step with a gradient of the user's own.
+    void apply(const T *gradient);
+
+    Network<T> &network() { return *network_; }
+    TrainerState state;
+    std::vector<EpochRecord> records; // of finished epochs, until somebody takes them
+    struct Divergence {
+        std::int64_t epoch = 0, step = 0;
+        double loss = 0;
+    } divergence;
+    Optimizer<T> &optimizer() { return optimizer_; }
+    // The vectors a checkpoint needs, with their names.
+    std::vector<std::pair<std::string, Buffer<T> *>> vectors();
+
+  private:
+    struct Run; // what one call of run works with
+    std::uint64_t draw_step() const;
+    void prepare(Index rows, Index target_width);
+    void begin_epoch(Index rows, const RunOptions &options);
+    void resume_epoch(Index rows, const RunOptions &options);
+    Status loop(Run &run);
+    std::optional<Status> train_batch(Run &run);
+    std::optional<Status> end_epoch(Run &run);
+    Status diverged(double loss);
+    bool stalled(const RunOptions &options) const;
+    void restore_epoch_start();
+    double penalty() const;
+    void update();
+
+    std::shared_ptr<Network<T>> network_;
+    LossSpec loss_;
+    Optimizer<T> optimizer_;
+    Buffer<T> gradient_, epoch_theta_;
+    std::optional<Objective<T>> objective_;
+    std::unique_ptr<Workspace<T>> workspace_;
+    std::optional<RowOrder> order_;
+};
+
+} // namespace deltarule

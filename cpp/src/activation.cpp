@@ -1,0 +1,154 @@
+// Activation functions applied to columns of a batch.
+#include "deltarule/activation.hpp"
+
+#include <array>
+#include <stdexcept>
+
+namespace deltarule {
+
+namespace {
+
+constexpr std::array<std::string_view, 10> kNames = {
+    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "silu", "softplus", "exp", "softmax"};
+
+// Calls f with the struct of an element-wise activation (not softmax).
+template <class F> void visit(const Activation &activation, F &&f) {
+    switch (activation.kind) {
+    case ActivationKind::identity: return f(Identity{});
+    case ActivationKind::sigmoid: return f(Sigmoid{});
+    case ActivationKind::tanh: return f(Tanh{});
+    case ActivationKind::relu: return f(Relu{});
+    case ActivationKind::leaky_relu: return f(LeakyRelu{activation.alpha});
+    case ActivationKind::elu: return f(Elu{activation.alpha});
+    case ActivationKind::silu: return f(Silu{});
+    case ActivationKind::softplus: return f(Softplus{});
+    case ActivationKind::exp: return f(Exp{});
+    case ActivationKind::softmax: break;
+    }
+}
+
+// a = e^(z − max z) / Σ e^(z − max z), one column
+template <class T> void softmax_column(Index rows, const T *z, T *a) {
+    using V = simd::Packet<T>;
+    constexpr T kLowest = -std::numeric_limits<T>::infinity();
+    T largest = kLowest;
+    for (Index i = 0; i < rows; ++i)
+        largest = z[i] > largest || z[i] != z[i] ? z[i] : largest;
+    const V shift = simd::broadcast<V>(largest);
+    simd::Lanes16<T> sums(T(0));
+    for (Index i = 0; i < rows; i += 16)
+        sums.each([&](V &sum, Index offset) {
+            const Index count = simd::lanes_before<T>(rows, i + offset);
+            if (count <= 0)
+                return;
+            const V e = simd::exp(simd::sub(simd::load_first<V>(z + i + offset, count), shift));
+            simd::store_first(a + i + offset, e, count);
+            sum = simd::add(sum, simd::load_first<V>(a + i + offset, count));
+        });
+    const V total = simd::broadcast<V>(sums.sum());
+    for (Index i = 0; i < rows; i += simd::kLanes<T>)
+        simd::store(a + i, simd::div(simd::load<V>(a + i), total));
+}
+
+// d ← a ⊙ (d − Σ a d), one column
+template <class T> void softmax_slope_column(Index rows, const T *a, T *d) {
+    using V = simd::Packet<T>;
+    simd::Lanes16<T> sums(T(0));
+    for (Index i = 0; i < rows; i += 16)
+        sums.each([&](V &sum, Index offset) {
+            const Index count = simd::lanes_before<T>(rows, i + offset);
+            if (count > 0)
+                sum = simd::madd(simd::load_first<V>(a + i + offset, count),
+                                 simd::load_first<V>(d + i + offset, count), sum);
+        });
+    const V dot = simd::broadcast<V>(sums.sum());
+    for (Index i = 0; i < rows; i += simd::kLanes<T>)
+        simd::store(d + i, simd::mul(simd::load<V>(a + i), simd::sub(simd::load<V>(d + i), dot)));
+}
+
+} // namespace
+
+ActivationKind activation_kind(std::string_view name) {
+    for (std::size_t i = 0; i < kNames.size(); ++i)
+        if (kNames[i] == name)
+            return static_cast<ActivationKind>(i);
+    throw std::invalid_argument("unknown activation '" + std::string(name) + "'");
+}
+
+std::string_view activation_name(ActivationKind kind) {
+    return kNames[static_cast<std::size_t>(kind)];
+}
+
+bool slope_needs_z(ActivationKind kind) { return kind == ActivationKind::silu; }
+
+template <class T>
+void activate(const Activation &activation, Index rows, Index n, Columns<T> z, Columns<T> a) {
+    using V = simd::Packet<T>;
+    if (activation.kind == ActivationKind::softmax) {
+        for (Index j = 0; j < n; ++j)
+            softmax_column(rows, z.column(j), a.column(j));
+        return;
+    }
+    visit(activation, [&](auto f) {
+        for (Index j = 0; j < n; ++j)
+            for (Index i = 0; i < rows; i += simd::kLanes<T>)
+                simd::store(a.column(j) + i, f.value(simd::load<V>(z.column(j) + i)));
+    });
+}
+
+template <class T>
+void add_bias_and_activate(const Activation &activation, Index rows, Index n, const T *b,
+                           Columns<T> z, Columns<T> a) {
+    using V = simd::Packet<T>;
+    const bool apart = z.data != a.data;
+    const auto run = [&](auto f) {
+        for (Index j = 0; j < n; ++j)
+            for (Index i = 0; i < rows; i += simd::kLanes<T>) {
+                T *zp = z.column(j) + i;
+                const V sum = simd::add(simd::load<V>(zp), simd::load<V>(b + i));
+                if (apart)
+                    simd::store(zp, sum);
+                simd::store(a.column(j) + i, f.value(sum));
+            }
+    };
+    if (activation.kind == ActivationKind::softmax) {
+        a = z;
+        run(Identity{});
+    } else {
+        visit(activation, run);
+    }
+}
+
+template <class T>
+void multiply_by_slope(const Activation &activation, Index rows, Index n, Columns<const T> z,
+                       Columns<const T> a, Columns<T> d) {
+    using V = simd::Packet<T>;
+    if (activation.kind == ActivationKind::identity)
+        return;
+    if (activation.kind == ActivationKind::softmax) {
+        for (Index j = 0; j < n; ++j)
+            softmax_slope_column(rows, a.column(j), d.column(j));
+        return;
+    }
+    visit(activation, [&](auto f) {
+        for (Index j = 0; j < n; ++j)
+            for (Index i = 0; i < rows; i += simd::kLanes<T>) {
+                T *dp = d.column(j) + i;
+                const V slope =
+                    f.slope(simd::load<V>(z.column(j) + i), simd::load<V>(a.column(j) + i));
+                simd::store(dp, simd::mul(simd::load<V>(dp), slope));
+            }
+    });
+}
+
+#define DELTARULE_INSTANTIATE(T)                                                                   \
+    template void activate<T>(const Activation &, Index, Index, Columns<T>, Columns<T>);           \
+    template void add_bias_and_activate<T>(const Activation &, Index, Index, const T *,            \
+                                           Columns<T>, Columns<T>);                                \
+    template void multiply_by_slope<T>(const Activation &, Index, Index, Columns<const T>,         \
+                                       Columns<const T>, Columns<T>);
+DELTARULE_INSTANTIATE(float)
+DELTARULE_INSTANTIATE(double)
+#undef DELTARULE_INSTANTIATE
+
+} // namespace deltarule

@@ -1,0 +1,161 @@
+// What each kind of layer does to the columns of a batch.
+#include "deltarule/layers.hpp"
+
+#include "deltarule/kernels.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace deltarule {
+
+namespace {
+
+template <class T> using P = simd::Packet<T>;
+
+// out = f(packet of in, unit) for every packet of n columns; columns are padded to whole packets.
+template <class T, class F>
+void map(Index rows, Index n, Columns<const T> in, Columns<T> out, F &&f) {
+    for (Index j = 0; j < n; ++j)
+        for (Index i = 0; i < rows; i += simd::kLanes<T>)
+            simd::store(out.column(j) + i, f(simd::load<P<T>>(in.column(j) + i), i));
+}
+
+template <class T> void copy(Index rows, Index n, Columns<const T> in, Columns<T> out) {
+    map<T>(rows, n, in, out, [](const P<T> &x, Index) { return x; });
+}
+
+} // namespace
+
+template <class T>
+void Dense<T>::forward(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,
+                       const Pass &pass) const {
+    const Activation used = pass.logits ? Activation{} : activation;
+    forward_product(outputs, inputs, n, p.theta, p.theta + outputs * inputs, in, used, slot.z,
+                    slot.a, p.scratch);
+    if (used.kind == ActivationKind::softmax)
+        activate(used, outputs, n, slot.z, slot.a);
+}
+
+template <class T>
+void Dense<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &slot,
+                        Columns<T> d_in, Index n, const Pass &pass) const {
+    if (!pass.logits)
+        multiply_by_slope<T>(activation, outputs, n, slot.z, slot.a, slot.delta);
+    if (d_in)
+        recursion_product<T>(outputs, inputs, n, p.theta, slot.delta, d_in, p.scratch);
+}
+
+template <class T>
+void Dense<T>::gradient(Columns<const T> in, const Slot<T> &slot, T *dtheta, bool add, T *scratch,
+                        Index n) const {
+    gradient_product<T>(outputs, inputs, n, slot.delta, in, dtheta, dtheta + outputs * inputs, add,
+                        scratch);
+}
+
+template <class T>
+void ActivationLayer<T>::forward(const Numbers<T> &, Columns<const T> in, const Slot<T> &slot,
+                                 Index n, const Pass &pass) const {
+    copy(outputs, n, in, slot.z);
+    if (!pass.logits)
+        activate(activation, outputs, n, slot.z, slot.a);
+}
+
+template <class T>
+void ActivationLayer<T>::backward(const Numbers<T> &, Columns<const T> in, const Slot<T> &slot,
+                                  Columns<T> d_in, Index n, const Pass &pass) const {
+    if (!pass.logits)
+        multiply_by_slope<T>(activation, outputs, n, in, slot.a, slot.delta);
+    if (d_in)
+        copy<T>(outputs, n, slot.delta, d_in);
+}
+
+template <class T>
+void Standardize<T>::forward(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,
+                             const Pass &) const {
+    const T *mean = p.state, *scale = p.state + inputs;
+    map<T>(outputs, n, in, slot.a, [&](const P<T> &x, Index i) {
+        return simd::div(simd::sub(x, simd::load<P<T>>(mean + i)), simd::load<P<T>>(scale + i));
+    });
+}
+
+template <class T>
+void Standardize<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &slot,
+                              Columns<T> d_in, Index n, const Pass &) const {
+    const T *scale = p.state + inputs;
+    if (d_in)
+        map<T>(outputs, n, slot.delta, d_in, [&](const P<T> &d, Index i) {
+            return simd::div(d, simd::load<P<T>>(scale + i));
+        });
+}
+
+template <class T>
+void Rescale<T>::forward(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,
+                         const Pass &) const {
+    const T *mean = p.state, *scale = p.state + inputs;
+    map<T>(outputs, n, in, slot.a, [&](const P<T> &x, Index i) {
+        return simd::madd(simd::load<P<T>>(scale + i), x, simd::load<P<T>>(mean + i));
+    });
+}
+
+template <class T>
+void Rescale<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &slot,
+                          Columns<T> d_in, Index n, const Pass &) const {
+    const T *scale = p.state + inputs;
+    if (d_in)
+        map<T>(outputs, n, slot.delta, d_in, [&](const P<T> &d, Index i) {
+            return simd::mul(d, simd::load<P<T>>(scale + i));
+        });
+}
+
+template <class T>
+void Dropout<T>::forward(const Numbers<T> &, Columns<const T> in, const Slot<T> &slot, Index n,
+                         const Pass &pass) const {
+    if (!pass.training)
+        return copy(outputs, n, in, slot.a);
+    constexpr Index kUnits = 8; // two units a word, four words a draw
+    const double threshold = std::floor(rate * 4294967296.0);
+    const T kept = static_cast<T>(1 / (1 - rate));
+    for (Index j = 0; j < n; ++j) {
+        T *mask = slot.mask.column(j);
+        for (Index i = 0; i < outputs; i += kUnits) {
+            const Words words =
+                draw(pass.seed, Stream::masks,
+                     {pass.step, layer, static_cast<std::uint64_t>(pass.position + j),
+                      static_cast<std::uint64_t>(i / kUnits)});
+            for (Index q = 0; q < std::min(kUnits, outputs - i); ++q) {
+                const std::uint64_t word = words[static_cast<std::size_t>(q / 2)];
+                const auto bits = static_cast<std::uint32_t>(q % 2 == 0 ? word : word >> 32);
+                mask[i + q] = static_cast<double>(bits) < threshold ? T(0) : kept;
+            }
+        }
+        // A dropped unit is exactly 0, also where it was infinite or NaN.
+        for (Index i = 0; i < outputs; ++i)
+            slot.a.column(j)[i] = mask[i] == 0 ? T(0) : in.column(j)[i] * mask[i];
+    }
+}
+
+template <class T>
+void Dropout<T>::backward(const Numbers<T> &, Columns<const T>, const Slot<T> &slot,
+                          Columns<T> d_in, Index n, const Pass &pass) const {
+    if (!d_in)
+        return;
+    if (!pass.training)
+        return copy<T>(outputs, n, slot.delta, d_in);
+    for (Index j = 0; j < n; ++j)
+        for (Index i = 0; i < outputs; i += simd::kLanes<T>)
+            simd::store(d_in.column(j) + i,
+                        simd::mul(simd::load<P<T>>(slot.delta.column(j) + i),
+                                  simd::load<P<T>>(slot.mask.column(j) + i)));
+}
+
+#define DELTARULE_INSTANTIATE(T)                                                                   \
+    template struct Dense<T>;                                                                      \
+    template struct ActivationLayer<T>;                                                            \
+    template struct Standardize<T>;                                                                \
+    template struct Rescale<T>;                                                                    \
+    template struct Dropout<T>;
+DELTARULE_INSTANTIATE(float)
+DELTARULE_INSTANTIATE(double)
+#undef DELTARULE_INSTANTIATE
+
+} // namespace deltarule

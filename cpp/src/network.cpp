@@ -1,0 +1,175 @@
+// Building a network, and passing columns through it.
+#include "deltarule/network.hpp"
+
+#include "deltarule/workspace.hpp"
+
+#include <cmath>
+#include <stdexcept>
+
+namespace deltarule {
+
+namespace {
+
+// Glorot: K. Glorot, Y. Bengio, 2010, variance 2 / (inputs + outputs).
+// He: K. He et al., 2015, variance 2 / inputs.
+double initial_deviation(const LayerSpec &spec, Index inputs, Index outputs) {
+    const std::string &name = spec.initializer;
+    const double in = static_cast<double>(inputs), out = static_cast<double>(outputs);
+    if (name == "zeros")
+        return 0;
+    if (name == "glorot_uniform" || name == "glorot_normal")
+        return spec.gain * std::sqrt(2 / (in + out));
+    if (name == "he_uniform" || name == "he_normal")
+        return spec.gain * std::sqrt(2 / in);
+    throw std::invalid_argument("unknown initializer '" + name + "'");
+}
+
+} // namespace
+
+template <class T>
+Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::uint64_t seed)
+    : n_inputs_(n_inputs), seed_(seed) {
+    if (n_inputs < 1 || specs.empty())
+        throw std::invalid_argument("a network needs at least one input and one layer");
+    Index width = n_inputs;
+    for (std::size_t l = 0; l < specs.size(); ++l) {
+        if (specs[l].kind == "standardize" && l != 0)
+            throw std::invalid_argument("Standardize must be the first layer after Input, found at "
+                                        "layer " + std::to_string(l));
+        if (specs[l].kind == "rescale" && l + 1 != specs.size())
+            throw std::invalid_argument("Rescale must be the last layer, found at layer " +
+                                        std::to_string(l) + " of " + std::to_string(specs.size()));
+        add_layer(specs[l], width);
+        width = layout_.back().n_outputs;
+    }
+    theta_ = Buffer<T>(layout_.back().theta_offset + layout_.back().n_parameters);
+    state_ = Buffer<T>(layout_.back().state_offset + layout_.back().n_state);
+    lowest_trained_ = layers_.size();
+    for (std::size_t l = layers_.size(); l-- > 0;)
+        if (layout_[l].n_parameters > 0)
+            lowest_trained_ = l;
+    for (std::size_t l = 0; l < specs.size(); ++l) {
+        draw_weights(l, specs[l]);
+        T *scale = state() + layout_[l].state_offset + layout_[l].n_state / 2;
+        std::fill(scale, scale + layout_[l].n_state / 2, T(1));
+    }
+}
+
+template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width) {
+    const Activation activation{activation_kind(spec.activation), spec.alpha};
+    if (spec.kind == "dense")
+        layers_.push_back(Dense<T>{width, spec.units, activation});
+    else if (spec.kind == "activation")
+        layers_.push_back(ActivationLayer<T>{width, width, activation});
+    else if (spec.kind == "standardize")
+        layers_.push_back(Standardize<T>{width, width});
+    else if (spec.kind == "rescale")
+        layers_.push_back(Rescale<T>{width, width});
+    else if (spec.kind == "dropout")
+        layers_.push_back(Dropout<T>{width, width, spec.rate, layers_.size()});
+    else
+        throw std::invalid_argument("unknown kind of layer '" + spec.kind + "'");
+    const Index theta = layout_.empty() ? 0 : layout_.back().theta_offset + layout_.back().n_parameters;
+    const Index state = layout_.empty() ? 0 : layout_.back().state_offset + layout_.back().n_state;
+    std::visit(
+        [&](const auto &layer) {
+            layout_.push_back({layer.inputs, layer.outputs, theta, layer.n_parameters(), state,
+                               layer.n_state()});
+            fitted.push_back(layer.n_state() == 0);
+        },
+        layers_.back());
+}
+
+template <class T> void Network<T>::draw_weights(std::size_t l, const LayerSpec &spec) {
+    if (spec.kind != "dense")
+        return;
+    const LayerLayout &layout = layout_[l];
+    const double deviation = initial_deviation(spec, layout.n_inputs, layout.n_outputs);
+    const bool normal = spec.initializer.ends_with("_normal");
+    T *W = theta() + layout.theta_offset;
+    const Index size = layout.n_inputs * layout.n_outputs;
+    for (Index i = 0; i < size && deviation != 0; i += 4) {
+        const Words words = draw(seed_, Stream::initial_weights,
+                                 {0, l, static_cast<std::uint64_t>(i / 4), 0});
+        double x[4];
+        for (std::size_t q = 0; q < 4; q += 2) {
+            if (normal) {
+                const auto pair = to_normals(words[q], words[q + 1]);
+                x[q] = pair[0];
+                x[q + 1] = pair[1];
+            } else { // uniform in ±√3, of deviation 1
+                x[q] = std::sqrt(3.0) * (2 * to_unit_interval(words[q]) - 1);
+                x[q + 1] = std::sqrt(3.0) * (2 * to_unit_interval(words[q + 1]) - 1);
+            }
+        }
+        for (Index q = 0; q < std::min<Index>(4, size - i); ++q)
+            W[i + q] = static_cast<T>(deviation * x[q]);
+    }
+}
+
+template <class T> ActivationKind Network<T>::output_activation() const {
+    if (const auto *dense = std::get_if<Dense<T>>(&layers_.back()))
+        return dense->activation.kind;
+    if (const auto *layer = std::get_if<ActivationLayer<T>>(&layers_.back()))
+        return layer->activation.kind;
+    return ActivationKind::identity;
+}
+
+template <class T> Numbers<T> Network<T>::numbers(std::size_t l, T *scratch) const {
+    return {theta() + layout_[l].theta_offset, state() + layout_[l].state_offset, scratch};
+}
+
+template <class T>
+void Network<T>::forward(Workspace<T> &w, Index first, Index n, const Pass &pass) const {
+    Columns<const T> in{w.input.column(first), w.input.ld};
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+        Pass here = pass;
+        here.logits = pass.logits && l + 1 == layers_.size();
+        const Slot<T> slot = w.slots[l].from(first);
+        std::visit([&](const auto &layer) { layer.forward(numbers(l, w.scratch), in, slot, n, here); },
+                   layers_[l]);
+        in = slot.a;
+    }
+}
+
+template <class T>
+void Network<T>::backward(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                          bool whole) const {
+    const std::size_t lowest = whole ? 0 : lowest_trained_;
+    for (std::size_t l = layers_.size(); l-- > lowest;) {
+        Pass here = pass;
+        here.logits = pass.logits && l + 1 == layers_.size();
+        const Columns<T> below = l == 0 ? w.input : w.slots[l - 1].a;
+        Columns<T> d_in = l == 0 ? w.input_gradient : w.slots[l - 1].delta;
+        if (l == lowest && !whole)
+            d_in = {};
+        else
+            d_in.data = d_in.column(first);
+        const Columns<const T> in{below.column(first), below.ld};
+        std::visit(
+            [&](const auto &layer) {
+                layer.backward(numbers(l, w.scratch), in, w.slots[l].from(first), d_in, n, here);
+            },
+            layers_[l]);
+    }
+}
+
+template <class T>
+void Network<T>::gradient(Workspace<T> &w, Index first, Index n, T *gradient, bool add) const {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+        const Columns<T> below = l == 0 ? w.input : w.slots[l - 1].a;
+        const Columns<const T> in{below.column(first), below.ld};
+        std::visit(
+            [&](const auto &layer) {
+                if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
+                    layer.gradient(in, w.slots[l].from(first),
+                                   gradient + layout_[l].theta_offset, add, w.scratch, n);
+            },
+            layers_[l]);
+    }
+}
+
+template class Network<float>;
+template class Network<double>;
+
+} // namespace deltarule

@@ -1,0 +1,153 @@
+// The loss over a batch and its gradient, block by block.
+#include "deltarule/objective.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+namespace deltarule {
+
+namespace {
+
+std::string text(double value) {
+    std::ostringstream out;
+    out.precision(9);
+    out << value;
+    return out.str();
+}
+
+std::string place(Index row, Index column) {
+    return " at row " + std::to_string(row) + ", column " + std::to_string(column);
+}
+
+} // namespace
+
+template <class T> void refuse(const Source<T> &source, const std::string &name) {
+    const auto fault = first_fault(source);
+    if (!fault) // the array was changed while it was read
+        throw DataError(name + " must be finite; it was changed during the call");
+    if (std::isfinite(fault->value))
+        throw DataError(name + " must fit in " + (sizeof(T) == 4 ? "float32" : "float64") +
+                        ", got " + text(fault->value) + place(fault->row, fault->column));
+    throw DataError(name + " must be finite, got " + text(fault->value) +
+                    place(fault->row, fault->column));
+}
+
+template <class T>
+Objective<T>::Objective(const Network<T> &network, const LossSpec &loss, Index target_width)
+    : network_(network),
+      loss_(loss, network.output_activation(), network.n_outputs(), target_width) {}
+
+template <class T>
+double Objective<T>::total_weight(const Examples<T> &data, const Batch &batch,
+                                  Workspace<T> &w) const {
+    if (!data.weight)
+        return static_cast<double>(batch.count);
+    double total = 0;
+    for (Index done = 0; done < batch.count; done += w.capacity()) {
+        const Index n = std::min(w.capacity(), batch.count - done);
+        batch.order->rows(batch.first + done, n, w.rows);
+        if (!data.weight->gather(w.rows, n, w.weight, 1, Check::finite))
+            refuse(*data.weight, data.prefix + "sample_weight");
+        double sum = 0;
+        for (Index j = 0; j < n; ++j) {
+            if (w.weight[j] < 0)
+                throw DataError(data.prefix + "sample_weight must not be negative, got " +
+                                text(static_cast<double>(w.weight[j])) + " at row " +
+                                std::to_string(w.rows[j]));
+            sum += static_cast<double>(w.weight[j]);
+        }
+        total += sum;
+    }
+    return total;
+}
+
+template <class T>
+void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w,
+                          Index column) const {
+    const Index n = batch.count;
+    Index *rows = w.rows + column;
+    batch.order->rows(batch.first, n, rows);
+    if (!data.X->gather(rows, n, w.input.column(column), w.input.ld, Check::finite))
+        refuse(*data.X, data.prefix + "X");
+    const Columns<T> y{w.target.column(column), w.target.ld};
+    if (!data.y->gather(rows, n, y.data, y.ld, Check::finite))
+        refuse(*data.y, data.prefix + "y");
+    if (const auto fault = loss_.check<T>(n, y))
+        throw DataError(data.prefix + "y must be " + fault->expected +
+                        (std::string_view(fault->expected) == "a class number"
+                             ? " from 0 to " + std::to_string(network_.n_outputs() - 1)
+                             : std::string()) +
+                        ", got " + text(fault->value) + place(rows[fault->column], fault->row));
+    if (data.weight && !data.weight->gather(rows, n, w.weight + column, 1, Check::finite))
+        refuse(*data.weight, data.prefix + "sample_weight");
+}
+
+// Columns [first, first + n) of the workspace, gathered before: Σ w_i ℓ_i, and with `backward` every
+// delta that the gradient needs, or all of them with keep_all.
+template <class T>
+double Objective<T>::block(Index first, Index n, bool weighted, double total_weight, Pass pass,
+                           Workspace<T> &w, bool backward, bool keep_all) const {
+    pass.logits = loss_.from_logits() && !keep_all;
+    network_.forward(w, first, n, pass);
+    const Columns<T> out = w.output(loss_.from_logits());
+    const Columns<T> delta = w.slots.back().delta;
+    const double sum = loss_.template operator()<T>(
+        n, {out.column(first), out.ld}, {w.target.column(first), w.target.ld},
+        weighted ? w.weight + first : nullptr, total_weight,
+        backward ? Columns<T>{delta.column(first), delta.ld} : Columns<T>{});
+    pass.logits = loss_.from_logits();
+    if (backward)
+        network_.backward(w, first, n, pass, keep_all);
+    return sum;
+}
+
+template <class T>
+bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
+                            const Pass &pass, Workspace<T> &w, const Poll &poll, double &loss,
+                            T *gradient) const {
+    double sum = 0;
+    const Index step = std::min(w.capacity(), kRowBlock);
+    for (Index done = 0; done < batch.count; done += step) {
+        if (done > 0 && poll && poll())
+            return false;
+        const Index n = std::min(step, batch.count - done);
+        gather(data, {batch.order, batch.first + done, n}, w, 0);
+        Pass here = pass;
+        here.position = done;
+        sum += block(0, n, data.weight != nullptr, total_weight, here, w, gradient != nullptr, false);
+        if (gradient)
+            network_.gradient(w, 0, n, gradient, done > 0);
+    }
+    loss = sum / total_weight;
+    return true;
+}
+
+template <class T>
+double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<T> &w,
+                           T *gradient) const {
+    const Index rows = data.X->rows();
+    const RowOrder order(rows);
+    const double total = total_weight(data, {&order, 0, rows}, w);
+    if (!(total > 0))
+        throw DataError(data.prefix + "sample_weight must not be all zero");
+    double sum = 0;
+    for (Index first = 0; first < rows; first += kRowBlock) {
+        const Index n = std::min(kRowBlock, rows - first);
+        gather(data, {&order, first, n}, w, first);
+        Pass here = pass;
+        here.position = first;
+        sum += block(first, n, data.weight != nullptr, total, here, w, true, true);
+        network_.gradient(w, first, n, gradient, first > 0);
+    }
+    return sum / total;
+}
+
+#define DELTARULE_INSTANTIATE(T)                                                                   \
+    template void refuse<T>(const Source<T> &, const std::string &);                               \
+    template class Objective<T>;
+DELTARULE_INSTANTIATE(float)
+DELTARULE_INSTANTIATE(double)
+#undef DELTARULE_INSTANTIATE
+
+} // namespace deltarule

@@ -1,0 +1,312 @@
+// The training loop: epochs of steps, a step of gather, forward, loss, recursion, gradient, update.
+#include "deltarule/trainer.hpp"
+
+#include "deltarule/flush_subnormals.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+namespace deltarule {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+}
+
+// A share of Σ W² is summed over so many numbers, so that its bits do not depend on who sums it.
+constexpr Index kPenaltyBlock = 4096;
+
+} // namespace
+
+// One call of run: its arguments and its clock. A clock read costs 25 ns, a small step 500: the clock is
+// read after every kClockWork multiply-adds or so.
+template <class T> struct Trainer<T>::Run {
+    static constexpr Index kClockWork = 200000;
+
+    const Examples<T> &data, &validation;
+    const RunOptions &options;
+    const Poll &poll;
+    Clock::time_point start = Clock::now(), last_account = start;
+    Index work = 0;
+    std::int64_t first_step = 0;
+
+    bool slice_is_over() const {
+        return options.slice_seconds >= 0 &&
+               seconds_between(start, Clock::now()) >= options.slice_seconds;
+    }
+    // Moves the time since the last call into the trainer's clocks.
+    void account(TrainerState &state) {
+        const Clock::time_point now = Clock::now();
+        const double elapsed = seconds_between(last_account, now);
+        last_account = now;
+        state.seconds += elapsed;
+        state.epoch_seconds += elapsed;
+    }
+};
+
+template <class T>
+Trainer<T>::Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
+                    const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed)
+    : network_(std::move(network)), loss_(loss), optimizer_(optimizer, network_->n_parameters()),
+      gradient_(network_->n_parameters()), epoch_theta_(network_->n_parameters()) {
+    state.own_seed = seed.has_value();
+    state.seed = seed.value_or(network_->seed());
+}
+
+template <class T> std::uint64_t Trainer<T>::draw_step() const {
+    return state.own_seed ? static_cast<std::uint64_t>(state.step) : network_->n_steps;
+}
+
+// Makes room for blocks of up to 256 of `rows` rows.
+template <class T> void Trainer<T>::prepare(Index rows, Index target_width) {
+    const Index capacity = std::min(rows, kRowBlock);
+    if (workspace_ && workspace_->capacity() >= capacity &&
+        workspace_->target_width() == target_width)
+        return;
+    objective_.emplace(*network_, loss_, target_width);
+    workspace_ = std::make_unique<Workspace<T>>(*network_, capacity, target_width);
+}
+
+template <class T> void Trainer<T>::begin_epoch(Index rows, const RunOptions &options) {
+    std::copy_n(network_->theta(), network_->n_parameters(), epoch_theta_.data());
+    state.in_epoch = true;
+    state.position = 0;
+    state.rows = rows;
+    state.batch_size = std::min(options.batch_size, rows);
+    state.shuffle = options.shuffle;
+    state.epoch_first_step = state.step;
+    state.epoch_draw = draw_step();
+    state.loss_sum = state.weight_sum = state.epoch_seconds = 0;
+    resume_epoch(rows, options);
+}
+
+// Finds the order of rows of the running epoch again.
+template <class T> void Trainer<T>::resume_epoch(Index rows, const RunOptions &options) {
+    const auto same = [](const char *name, Index was, Index is) {
+        if (was != is)
+            throw std::invalid_argument("the trainer stands inside an epoch with " +
+                                        std::string(name) + " " + std::to_string(was) + ", got " +
+                                        std::to_string(is));
+    };
+    same("a number of rows of", state.rows, rows);
+    same("batch_size", state.batch_size, std::min(options.batch_size, rows));
+    same("shuffle", state.shuffle, options.shuffle);
+    if (state.shuffle)
+        order_.emplace(rows, state.seed, state.epoch_draw);
+    else
+        order_.emplace(rows);
+}
+
+template <class T> void Trainer<T>::restore_epoch_start() {
+    std::copy_n(epoch_theta_.data(), network_->n_parameters(), network_->theta());
+    network_->n_steps -= static_cast<std::uint64_t>(state.step - state.epoch_first_step);
+    state.step = state.epoch_first_step;
+    state.in_epoch = false;
+    optimizer_.clear();
+}
+
+template <class T> Status Trainer<T>::diverged(double loss) {
+    divergence = {state.epoch, state.step, loss};
+    restore_epoch_start();
+    return Status::diverged;
+}
+
+template <class T>
+Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
+                       const RunOptions &options, const Poll &poll) {
+    FlushSubnormals flush;
+    const Index batch = std::min(options.batch_size, data.X->rows());
+    prepare(validation.X ? std::max(batch, validation.X->rows()) : batch, data.y->width());
+    if (state.in_epoch)
+        resume_epoch(data.X->rows(), options);
+    Run run{data, validation, options, poll};
+    run.first_step = state.step;
+    try {
+        const Status status = loop(run);
+        run.account(state);
+        return status;
+    } catch (const DataError &) {
+        if (state.in_epoch)
+            restore_epoch_start();
+        throw;
+    }
+}
+
+template <class T> bool Trainer<T>::stalled(const RunOptions &options) const {
+    return options.tol >= 0 && state.has_best && state.epochs_since_best >= options.patience;
+}
+
+template <class T> Status Trainer<T>::loop(Run &run) {
+    const RunOptions &options = run.options;
+    const auto out_of_steps = [&] {
+        return options.max_steps >= 0 && state.step - run.first_step >= options.max_steps;
+    };
+    for (;;) {
+        if (!state.in_epoch) {
+            if (state.epoch >= options.epochs)
+                return Status::epochs;
+            if (stalled(options))
+                return Status::converged;
+            if (out_of_steps())
+                return Status::max_steps;
+            begin_epoch(run.data.X->rows(), options);
+        }
+        if (state.position < state.rows) {
+            if (out_of_steps())
+                return Status::max_steps;
+            if (const auto status = train_batch(run))
+                return *status;
+        }
+        if (state.position == state.rows) {
+            if (const auto status = end_epoch(run))
+                return *status;
+            if (state.epoch >= options.epochs)
+                return Status::epochs;
+            if (stalled(options))
+                return Status::converged;
+            if (options.pause_each_epoch)
+                return Status::epoch;
+        }
+        if (run.work >= Run::kClockWork) {
+            run.work = 0;
+            if (run.poll && run.poll())
+                return Status::interrupted;
+            if (run.slice_is_over())
+                return Status::paused;
+        }
+    }
+}
+
+// One batch of the running epoch. A batch without weight is skipped; one whose loss is not finite is not
+// applied.
+template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
+    const Batch batch{&*order_, state.position,
+                      std::min(state.batch_size, state.rows - state.position)};
+    const double total = objective_->total_weight(run.data, batch, *workspace_);
+    if (total > 0) {
+        Pass pass;
+        pass.training = true;
+        pass.seed = state.seed;
+        pass.step = draw_step();
+        double loss = 0;
+        if (!objective_->evaluate(run.data, batch, total, pass, *workspace_, run.poll, loss,
+                                  gradient_.data()))
+            return Status::interrupted;
+        loss += penalty();
+        if (!std::isfinite(loss))
+            return diverged(loss);
+        update();
+        state.loss_sum += total * loss;
+        state.weight_sum += total;
+    }
+    state.position += batch.count;
+    run.work += batch.count * (network_->n_parameters() + 64) * 3;
+    return std::nullopt;
+}
+
+// Validation, the record of the epoch, and the count of epochs without improvement; a status if it was
+// interrupted, to be done again, or if the parameters are no longer finite.
+template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
+    const T *theta = network_->theta();
+    if (!std::all_of(theta, theta + network_->n_parameters(), [](T x) { return std::isfinite(x); }))
+        return diverged(std::numeric_limits<double>::infinity());
+    const double loss = state.loss_sum / state.weight_sum;
+    double validation_loss = std::numeric_limits<double>::quiet_NaN();
+    if (run.validation.X) {
+        const RowOrder order(run.validation.X->rows());
+        const Batch all{&order, 0, run.validation.X->rows()};
+        const double total = objective_->total_weight(run.validation, all, *workspace_);
+        if (!objective_->evaluate(run.validation, all, total, Pass{}, *workspace_, run.poll,
+                                  validation_loss, nullptr))
+            return Status::interrupted;
+    }
+    run.account(state);
+    records.push_back({loss, validation_loss, state.epoch_seconds});
+    const double monitored = run.validation.X ? validation_loss : loss;
+    const bool improved = !state.has_best || monitored < state.best_loss - run.options.tol;
+    state.epochs_since_best = improved ? 0 : state.epochs_since_best + 1;
+    if (!state.has_best || monitored < state.best_loss)
+        state.best_loss = monitored;
+    state.has_best = true;
+    ++state.epoch;
+    state.in_epoch = false;
+    return std::nullopt;
+}
+
+// l2/2 Σ W², over weights only.
+template <class T> double Trainer<T>::penalty() const {
+    const double l2 = optimizer_.spec().l2;
+    if (l2 == 0)
+        return 0;
+    double total = 0;
+    for (const LayerLayout &layout : network_->layout()) {
+        const Index size = layout.n_parameters > 0 ? layout.n_inputs * layout.n_outputs : 0;
+        const T *W = network_->theta() + layout.theta_offset;
+        for (Index first = 0; first < size; first += kPenaltyBlock) {
+            double sum = 0;
+            for (Index i = first; i < std::min(size, first + kPenaltyBlock); ++i)
+                sum += static_cast<double>(W[i]) * static_cast<double>(W[i]);
+            total += sum;
+        }
+    }
+    return 0.5 * l2 * total;
+}
+
+// θ from the gradient: weights, then biases, layer by layer.
+template <class T> void Trainer<T>::update() {
+    optimizer_.begin_step();
+    for (const LayerLayout &layout : network_->layout()) {
+        if (layout.n_parameters == 0)
+            continue;
+        const Index weights = layout.n_inputs * layout.n_outputs;
+        const Index W = layout.theta_offset, b = W + weights;
+        T *theta = network_->theta();
+        optimizer_.update(W, weights, gradient_.data() + W, theta + W, true);
+        optimizer_.update(b, layout.n_outputs, gradient_.data() + b, theta + b, false);
+    }
+    ++state.step;
+    ++network_->n_steps;
+}
+
+template <class T> double Trainer<T>::step(const Examples<T> &data) {
+    FlushSubnormals flush;
+    const Index rows = data.X->rows();
+    prepare(rows, data.y->width());
+    const RowOrder order(rows);
+    const Batch batch{&order, 0, rows};
+    const double total = objective_->total_weight(data, batch, *workspace_);
+    if (!(total > 0))
+        throw DataError(data.prefix + "sample_weight must not be all zero");
+    Pass pass;
+    pass.training = true;
+    pass.seed = state.seed;
+    pass.step = draw_step();
+    double loss = 0;
+    objective_->evaluate(data, batch, total, pass, *workspace_, nullptr, loss, gradient_.data());
+    loss += penalty();
+    if (std::isfinite(loss))
+        update();
+    return loss;
+}
+
+template <class T> void Trainer<T>::apply(const T *gradient) {
+    FlushSubnormals flush;
+    std::copy_n(gradient, network_->n_parameters(), gradient_.data());
+    update();
+}
+
+template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Trainer<T>::vectors() {
+    auto all = optimizer_.vectors();
+    all.emplace_back("epoch_theta", &epoch_theta_);
+    return all;
+}
+
+template class Trainer<float>;
+template class Trainer<double>;
+
+} // namespace deltarule

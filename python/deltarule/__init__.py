@@ -1,0 +1,49 @@
+"""Dense neural networks on CPUs: compiled training, an open box, NumPy arrays without copies.
+
+>>> import numpy as np
+>>> import deltarule as dr
+>>> X = np.linspace(-1.0, 1.0, 64).reshape(-1, 1)
+>>> net = dr.Network([1, 8, 1], activation="tanh", seed=0)
+>>> history = net.fit(X, X**2, epochs=20)
+>>> bool(history["loss"][-1] < history["loss"][0])
+True
+>>> net.predict(X).shape
+(64, 1)
+"""
+
+from __future__ import annotations
+
+from deltarule import callbacks, initializers, losses, metrics, optimizers
+from deltarule._dispatch import build_info
+from deltarule._errors import DivergenceError, ModelFileError
+from deltarule._history import History
+from deltarule._layers import Activation, Dense, Dropout, Input, Rescale, Standardize
+from deltarule._model_file import load
+from deltarule._network import Network
+from deltarule._training import Trainer
+from deltarule._version import __version__
+from deltarule.optimizers import SGD, Adam
+
+__all__ = [
+    "SGD",
+    "Activation",
+    "Adam",
+    "Dense",
+    "DivergenceError",
+    "Dropout",
+    "History",
+    "Input",
+    "ModelFileError",
+    "Network",
+    "Rescale",
+    "Standardize",
+    "Trainer",
+    "__version__",
+    "build_info",
+    "callbacks",
+    "initializers",
+    "load",
+    "losses",
+    "metrics",
+    "optimizers",
+]

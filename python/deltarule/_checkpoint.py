@@ -1,0 +1,145 @@
+"""Trainers in format 1: a network's file with a section "trainer" and tensors ``trainer.*``.
+
+The section is ``{"loss", "optimizer", "seed", "scalars", "history", "stopped_by"}``: the core's
+counters and sums as numbers, its vectors as tensors ``trainer.<vector>``, and the history's columns
+as tensors ``trainer.history.<key>``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deltarule import _file, _settings, losses, optimizers
+from deltarule._errors import ModelFileError
+from deltarule._history import STOPPED_BY, History
+from deltarule._model_file import (
+    Json,
+    accepted,
+    check_keys,
+    check_tensors,
+    describe,
+    naming,
+    rebuild,
+    tensors_of,
+)
+from deltarule._validation import Array
+
+if TYPE_CHECKING:
+    from deltarule._training import Trainer
+
+_KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_by"})
+_NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+    """Write a trainer and its network as a checkpoint."""
+    history = trainer.history
+    section: Json = {
+        "loss": {"name": trainer.loss.name, **asdict(trainer.loss)},
+        "optimizer": {"name": trainer.optimizer.name, **asdict(trainer.optimizer)},
+        "seed": trainer.seed,
+        "scalars": {key: _encode(value) for key, value in trainer._core.scalars().items()},
+        "history": list(history),
+        "stopped_by": history.stopped_by,
+    }
+    tensors = tensors_of(trainer.network)
+    tensors |= {f"trainer.{name}": vector for name, vector in trainer._core.vectors().items()}
+    tensors |= {f"trainer.history.{key}": values for key, values in history.items()}
+    _file.write(path, {**describe(trainer.network), "trainer": section}, tensors)
+
+
+def resume(make: type[Trainer], path: str | os.PathLike[str]) -> Trainer:
+    """Return the trainer of a checkpoint."""
+    metadata, tensors = _file.read(path)
+    with naming(path):
+        section = metadata.get("trainer")
+        if not isinstance(section, dict):
+            raise ModelFileError("is a model without a trainer; deltarule.load reads it")
+        check_keys("trainer", section, _KEYS, _KEYS)
+        own, of_history, of_trainer = _sorted_out(tensors)
+        network = rebuild(metadata, own, allow_nonfinite=False)
+        loss = _decode_settings("loss", section["loss"], losses.BY_NAME)
+        optimizer = _decode_settings("optimizer", section["optimizer"], optimizers.BY_NAME)
+        trainer: Trainer = accepted(make, network, loss, optimizer, section["seed"])
+        _restore_core(trainer, section["scalars"], of_trainer)
+        trainer.history = _decode_history(section, of_history)
+        network._history = trainer.history
+        return trainer
+
+
+def _sorted_out(
+    tensors: Mapping[str, Array],
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
+    """Return the network's tensors, the history's and the trainer's, each by its short name."""
+    own, of_history, of_trainer = {}, {}, {}
+    for name, tensor in tensors.items():
+        if name.startswith("trainer.history."):
+            of_history[name.removeprefix("trainer.history.")] = tensor
+        elif name.startswith("trainer."):
+            of_trainer[name.removeprefix("trainer.")] = tensor
+        else:
+            own[name] = tensor
+    return own, of_history, of_trainer
+
+
+def _decode_settings(name: str, entry: Any, table: Mapping[str, Any]) -> Any:
+    """Return the loss or the optimiser that a part of the JSON describes."""
+    if not isinstance(entry, dict) or entry.get("name") not in [*table]:
+        raise ModelFileError(f"has an unknown {name}: {_settings.shown(entry)}")
+    kind = table[entry["name"]]
+    keys = frozenset({"name", *asdict(kind())})
+    check_keys(name, entry, keys, keys)
+    return accepted(kind, **{key: value for key, value in entry.items() if key != "name"})
+
+
+def _restore_core(trainer: Trainer, scalars: Any, vectors: Mapping[str, Array]) -> None:
+    core = trainer._core
+    if not isinstance(scalars, dict):
+        raise ModelFileError("has damaged scalars of the trainer")
+    fresh = core.scalars()
+    check_keys("trainer.scalars", scalars, frozenset(fresh), frozenset(fresh))
+    decoded = {key: _decode(key, value, type(fresh[key])) for key, value in scalars.items()}
+    accepted(core.set_scalars, decoded)
+    views = core.vectors()
+    shapes = {name: view.shape for name, view in views.items()}
+    check_tensors(vectors, shapes, trainer.network.dtype, allow_nonfinite=False)
+    for name, view in views.items():
+        view[:] = vectors[name]
+
+
+def _encode(value: float) -> int | float | str:
+    """Return a number as JSON has it, which knows no NaN and no infinity."""
+    if isinstance(value, int):  # bool included: the core has only int and float
+        return int(value)
+    return value if math.isfinite(value) else str(value)
+
+
+def _decode(key: str, value: Any, kind: type) -> Any:
+    if kind is float and isinstance(value, str) and value in _NOT_IN_JSON:
+        return _NOT_IN_JSON[value]
+    if type(value) is not kind:
+        found = _settings.shown(value)
+        raise ModelFileError(f"has a damaged number: trainer.scalars.{key} is {found}")
+    return value
+
+
+def _decode_history(section: Json, columns: Mapping[str, Array]) -> History:
+    keys, stopped_by = section["history"], section["stopped_by"]
+    if not isinstance(keys, list) or sorted(columns) != sorted(map(str, keys)):
+        raise ModelFileError("has a history whose keys are not its tensors")
+    if stopped_by is not None and stopped_by not in STOPPED_BY:
+        raise ModelFileError(f"has an unknown stopped_by: {_settings.shown(stopped_by)}")
+    shapes = {values.shape for values in columns.values()}
+    if len(shapes) > 1 or any(
+        values.ndim != 1 or values.dtype != np.float64 for values in columns.values()
+    ):
+        raise ModelFileError("has a history that is not of equally long float64 arrays")
+    history = History({key: columns[key] for key in keys})
+    history.stopped_by = stopped_by
+    return history

@@ -1,0 +1,58 @@
+"""Metrics of a network on data: predictions, made probabilities where a metric needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deltarule import _settings
+from deltarule import metrics as metrics_module
+from deltarule._architecture import output_activation
+from deltarule._validation import Array, Data
+from deltarule.losses import BinaryCrossEntropy, CrossEntropy, Loss
+
+if TYPE_CHECKING:
+    from deltarule._network import Network
+
+Metrics = Mapping[str, Callable[..., float]]
+
+_OF_PROBABILITIES = (metrics_module.accuracy, metrics_module.log_loss)
+
+
+def compute(network: Network, data: Data, loss: Loss, metrics: Metrics) -> dict[str, float]:
+    """Return every metric on `data`, from one prediction in inference mode."""
+    if not metrics:
+        return {}
+    predicted = network.predict(data.X)
+    result: dict[str, float] = {}
+    for key, metric in metrics.items():
+        if metric in _OF_PROBABILITIES:
+            probabilities = _probabilities(predicted, loss, output_activation(network._layers))
+            value = metric(data.y, probabilities, weights=data.weight)
+        elif metric in metrics_module.BY_NAME.values():
+            value = metric(data.y, predicted, weights=data.weight)
+        else:
+            value = metric(data.y, predicted)
+        if not isinstance(value, Real):
+            raise TypeError(f"metric {key} must return a number, got {_settings.shown(value)}")
+        result[key] = float(value)
+    return result
+
+
+def check(network: Network, data: Data, loss: Loss, metrics: Metrics) -> None:
+    """Try the metrics of the package on two rows, so that a misfit shows before any training."""
+    ours = {key: each for key, each in metrics.items() if each in metrics_module.BY_NAME.values()}
+    compute(network, Data(data.X[:2], data.y[:2], None), loss, ours)
+
+
+def _probabilities(output: Array, loss: Loss, activation: str) -> Array:
+    """Return class probabilities (n, n_L); logits under a cross-entropy are turned into them."""
+    if isinstance(loss, CrossEntropy) and activation != "softmax":
+        shifted = np.exp(output - output.max(axis=1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    if isinstance(loss, BinaryCrossEntropy) and activation != "sigmoid":
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * output)))
+    return output

@@ -1,0 +1,91 @@
+"""What a training run leaves behind: one number an epoch, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+StoppedBy = Literal["converged", "epochs", "max_seconds", "max_steps", "callback"]
+STOPPED_BY: tuple[str, ...] = ("converged", "epochs", "max_seconds", "max_steps", "callback")
+
+
+class History(dict[str, Floats]):
+    """The course of a training: a dict of float64 arrays of shape (epochs,).
+
+    Keys are ``loss`` (the weighted mean over the epoch's batches as they were trained, penalties
+    included), ``val_loss`` if there were validation data, every metric and its ``val_`` twin, and
+    ``seconds`` (how long the epoch took). A key that came later, or was left out in some epochs,
+    holds NaN for those.
+
+    Attributes
+    ----------
+    stopped_by : str or None
+        ``"epochs"``, ``"converged"``, ``"max_seconds"``, ``"max_steps"`` or ``"callback"``; None
+        while the training runs, and after it was interrupted or diverged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deltarule as dr
+    >>> X = np.linspace(-1.0, 1.0, 32).reshape(-1, 1)
+    >>> history = dr.Network([1, 4, 1], seed=0).fit(X, X, epochs=3)
+    >>> history["loss"].shape, history.n_epochs, history.stopped_by
+    ((3,), 3, 'epochs')
+    """
+
+    def __init__(self, columns: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.stopped_by: StoppedBy | None = None
+        self._room: dict[str, Floats] = {}  # the arrays with space to grow
+        self._n_epochs = 0
+        if columns:
+            self.extend(columns)
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs it holds."""
+        return self._n_epochs
+
+    def extend(self, columns: Mapping[str, Any]) -> None:
+        """Add epochs: equally long sequences by name. Training calls this, users need not."""
+        new = {key: np.asarray(values, dtype=np.float64) for key, values in columns.items()}
+        n_new = max((len(values) for values in new.values()), default=0)
+        start, stop = self._n_epochs, self._n_epochs + n_new
+        for key in dict.fromkeys([*self, *new]):
+            room = self._room.get(key)
+            if room is None or len(room) < stop:
+                room = np.full(max(16, 2 * stop), np.nan)
+                room[:start] = self.get(key, np.nan)
+                self._room[key] = room
+            room[start:stop] = new.get(key, np.nan)
+            self[key] = room[:stop]
+        self._n_epochs = stop
+
+    def last(self) -> dict[str, float]:
+        """Return the numbers of the last epoch, as floats; empty before the first.
+
+        Examples
+        --------
+        >>> from deltarule import History
+        >>> History({"loss": [2.0, 1.0]}).last()
+        {'loss': 1.0}
+        """
+        return {key: float(values[-1]) for key, values in self.items() if len(values)}
+
+    def __repr__(self) -> str:
+        parts = [f"epochs={self.n_epochs}"]
+        parts += [f"{key}={value:.4g}" for key, value in self.last().items()]
+        return f"<History {', '.join(parts)}, stopped_by={self.stopped_by!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (dict(self), self.stopped_by)
+
+
+def _rebuild(columns: dict[str, Floats], stopped_by: StoppedBy | None) -> History:
+    history = History(columns)
+    history.stopped_by = stopped_by
+    return history

@@ -1,0 +1,295 @@
+"""Settings of layers: what a network is made of, before it has any numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
+
+from deltarule import _settings
+from deltarule._validation import statistics
+from deltarule.initializers import Initializer, InitializerName
+from deltarule.initializers import resolve as resolve_initializer
+
+ActivationName = Literal[
+    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "silu", "softplus", "exp", "softmax"
+]
+ACTIVATIONS: tuple[str, ...] = get_args(ActivationName)
+_DEFAULT_ALPHA: Mapping[str, float] = {"leaky_relu": 0.01, "elu": 1.0}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the layers share; use one of its subclasses."""
+
+    kind: ClassVar[str] = ""
+
+    def __repr__(self) -> str:
+        return _settings.short_repr(self, "width", "units", "activation", "name", "rate")
+
+
+@dataclass(frozen=True, repr=False)
+class Input(Layer):
+    """The first entry of a network: how many features a row has.
+
+    It holds nothing and is not in ``net.layers``.
+
+    Parameters
+    ----------
+    width : int
+        Number of features, at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `width` is not an integer of at least 1.
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> dr.Network([dr.Input(13), dr.Dense(1)], seed=0).n_parameters
+    14
+    """
+
+    kind: ClassVar[str] = "input"
+    width: int
+
+    def __post_init__(self) -> None:
+        _settings.set_field(self, "width", _settings.size("width", self.width))
+
+
+@dataclass(frozen=True, repr=False)
+class Activation(Layer):
+    r"""An element-wise function (softmax: a row-wise one), alone or inside a `Dense`.
+
+    ============ ==================================================
+    name         :math:`\sigma(z)`
+    ============ ==================================================
+    identity     :math:`z`
+    sigmoid      :math:`1 / (1 + e^{-z})`
+    tanh         :math:`\tanh z`
+    relu         :math:`\max(z, 0)`
+    leaky_relu   :math:`z` if :math:`z > 0` else :math:`\alpha z`
+    elu          :math:`z` if :math:`z > 0` else :math:`\alpha (e^z - 1)`
+    silu         :math:`z / (1 + e^{-z})`
+    softplus     :math:`\log(1 + e^z)`
+    exp          :math:`e^z`
+    softmax      :math:`e^{z_j} / \sum_k e^{z_k}` over the row
+    ============ ==================================================
+
+    Parameters
+    ----------
+    name : str
+        One of the names above.
+    alpha : float, optional
+        Slope of leaky_relu (0.01 if not given) or scale of elu (1.0), at least 0; the other
+        activations take none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the name is not in the table, or `alpha` is out of range or has nothing to set.
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> dr.Dense(64, dr.Activation("leaky_relu", alpha=0.2))
+    Dense(64, Activation('leaky_relu', alpha=0.2))
+    """
+
+    kind: ClassVar[str] = "activation"
+    name: ActivationName
+    alpha: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        name = _settings.choice("activation", self.name, ACTIVATIONS)
+        default = _DEFAULT_ALPHA.get(name)
+        if self.alpha is None:
+            _settings.set_field(self, "alpha", default)
+        elif default is None:
+            raise ValueError(f"alpha is for {' and '.join(_DEFAULT_ALPHA)}, not for {name!r}")
+        else:
+            _settings.set_field(self, "alpha", _settings.real("alpha", self.alpha))
+
+    @property
+    def has_default_alpha(self) -> bool:
+        """Whether the name says it all."""
+        return self.alpha == _DEFAULT_ALPHA.get(self.name)
+
+    def __repr__(self) -> str:
+        alpha = "" if self.has_default_alpha else f", alpha={self.alpha!r}"
+        return f"Activation({self.name!r}{alpha})"
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Layer):
+    r"""A dense (fully connected) layer with its activation.
+
+    .. math:: Z_l = W_l A_{l-1} + b_l 1^T, \qquad A_l = \sigma_l(Z_l)
+
+    with :math:`W_l` of shape (n_l, n_{l-1}) and :math:`b_l` of shape (n_l,).
+
+    Parameters
+    ----------
+    units : int
+        :math:`n_l`, at least 1.
+    activation : str or Activation, default "identity"
+        :math:`\sigma_l`; see `Activation` for the names.
+    initializer : str or Initializer, optional
+        How the weights start, see `deltarule.initializers`. None takes he_uniform for relu,
+        leaky_relu, elu and silu, and glorot_uniform for the rest. Biases start at zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is unknown or out of range.
+
+    References
+    ----------
+    D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors",
+    Nature 323 (1986).
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> dr.Dense(64, "relu")
+    Dense(64, 'relu')
+    """
+
+    kind: ClassVar[str] = "dense"
+    units: int
+    activation: ActivationName | Activation = "identity"
+    initializer: InitializerName | Initializer | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _settings.set_field(self, "units", _settings.size("units", self.units))
+        if isinstance(self.activation, Activation):
+            if self.activation.has_default_alpha:
+                _settings.set_field(self, "activation", self.activation.name)
+        else:
+            _settings.choice("activation", self.activation, ACTIVATIONS)
+        resolve_initializer(self.initializer, "identity")
+
+
+@dataclass(frozen=True, repr=False)
+class _Scaling(Layer):
+    """A layer with a mean and a scale for every feature, which are fitted, not trained."""
+
+    mean: float | Sequence[float] | None = field(default=None, kw_only=True)
+    scale: float | Sequence[float] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.scale is None):
+            given, missing = ("mean", "scale") if self.scale is None else ("scale", "mean")
+            raise ValueError(f"{given} was given without {missing}: give both, or neither")
+        if self.mean is None:
+            return
+        for name in ("mean", "scale"):
+            values = statistics(name, getattr(self, name), positive=name == "scale")
+            _settings.set_field(self, name, values)
+
+
+@dataclass(frozen=True, repr=False)
+class Standardize(_Scaling):
+    r"""Scale the inputs inside the model: the first layer of a network.
+
+    .. math:: A = (X - \mathrm{mean}) / \mathrm{scale}
+
+    The first fit computes the (weighted) mean and standard deviation of every feature in one pass
+    over X, a constant feature getting scale 1; later fits keep them.
+
+    Parameters
+    ----------
+    mean, scale : float or sequence of n_0 floats, optional
+        Statistics of your own, both or neither: finite, `scale` positive. They go into the
+        network's state (``net.layers[0].mean``), and no fit changes them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If only one is given, or one holds something else than such numbers.
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> net = dr.Network([dr.Input(2), dr.Standardize(mean=[1, 2], scale=2.0), dr.Dense(1)])
+    >>> net.layers[0].mean, net.layers[0].fitted
+    (array([1., 2.], dtype=float32), True)
+    """
+
+    kind: ClassVar[str] = "standardize"
+
+
+@dataclass(frozen=True, repr=False)
+class Rescale(_Scaling):
+    r"""Scale the outputs inside the model: the last layer of a network, for regression.
+
+    .. math:: A = \mathrm{mean} + \mathrm{scale} \odot A_{L-1}
+
+    The first fit takes the (weighted) mean and standard deviation of every target, so that the
+    layers before work with numbers of size one; the loss and the predictions are in units of y.
+
+    Parameters
+    ----------
+    mean, scale : float or sequence of n_L floats, optional
+        Statistics of your own, both or neither: finite, `scale` positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If only one is given, or one holds something else than such numbers.
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> net = dr.Network([dr.Input(4), dr.Dense(16, "tanh"), dr.Dense(1), dr.Rescale()])
+    >>> net.layers[2].fitted
+    False
+    """
+
+    kind: ClassVar[str] = "rescale"
+
+
+@dataclass(frozen=True, repr=False)
+class Dropout(Layer):
+    r"""In training, set units to zero at random; in inference, do nothing.
+
+    .. math:: A = M \odot A_{l-1} / (1 - \mathrm{rate}), \qquad P(M = 0) = \mathrm{rate}
+
+    Parameters
+    ----------
+    rate : float
+        Probability that a unit is dropped, in [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `rate` is not such a number.
+
+    References
+    ----------
+    N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, "Dropout: a simple
+    way to prevent neural networks from overfitting", JMLR 15 (2014).
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> dr.Dropout(0.1)
+    Dropout(0.1)
+    """
+
+    kind: ClassVar[str] = "dropout"
+    rate: float
+
+    def __post_init__(self) -> None:
+        _settings.set_field(self, "rate", _settings.real("rate", self.rate, below=1.0))
+
+
+def activation_of(layer: Layer) -> Activation | None:
+    """Return the activation of a Dense or Activation, None of any other layer."""
+    if isinstance(layer, Activation):
+        return layer
+    if not isinstance(layer, Dense):
+        return None
+    used = layer.activation
+    return used if isinstance(used, Activation) else Activation(used)

@@ -1,0 +1,238 @@
+"""Networks in format 1: settings to JSON and back by an allow-list, numbers to tensors and back.
+
+The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
+has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
+(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,). ``_file`` knows the container.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+from deltarule import _architecture, _file, _settings
+from deltarule._dispatch import build_info
+from deltarule._errors import ModelFileError
+from deltarule._layers import (
+    Activation,
+    Dense,
+    Dropout,
+    Input,
+    Layer,
+    Rescale,
+    Standardize,
+    activation_of,
+)
+from deltarule._network import Network
+from deltarule._validation import Array
+from deltarule._views import LayerView
+from deltarule.initializers import BY_NAME as INITIALIZERS
+from deltarule.initializers import gain_of
+from deltarule.initializers import resolve as resolve_initializer
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+NETWORK_KEYS = frozenset({"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"})
+
+
+def save(network: Network, path: str | os.PathLike[str]) -> None:
+    """Write a network as a model file."""
+    _file.write(path, describe(network), tensors_of(network))
+
+
+def load(path: str | os.PathLike[str], *, allow_nonfinite: bool = False) -> Network:
+    """Load a network from a model file, or from a trainer's checkpoint.
+
+    No code in the file is ever run, and nothing is allocated before the file was checked.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A file that ``net.save`` or ``trainer.save`` wrote.
+    allow_nonfinite : bool, default False
+        Load parameters that are NaN or infinite, instead of refusing the file.
+
+    Returns
+    -------
+    Network
+        With the same bits in ``theta`` as when it was saved, the same seed and ``n_steps``.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, is not a model file, or needs a newer deltarule.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    See ``Network.save``.
+    """
+    allow_nonfinite = _settings.boolean("allow_nonfinite", allow_nonfinite)
+    metadata, tensors = _file.read(path)
+    with_trainer = "trainer" in metadata
+    own = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (with_trainer and name.startswith("trainer."))
+    }
+    with naming(path):
+        return rebuild(metadata, own, allow_nonfinite=allow_nonfinite)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the path before the message of a ModelFileError."""
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)!r} {error}") from error.__cause__
+
+
+def describe(network: Network) -> Json:
+    """Return the settings and counters of a network, as JSON."""
+    return {
+        "dtype": network.dtype.name,
+        "n_inputs": network.n_inputs,
+        "layers": [_encode_layer(layer) for layer in network.layers],
+        "seed": network.seed,
+        "n_steps": network.n_steps,
+        "cpu_level": str(build_info()["cpu_level"]),
+    }
+
+
+def tensors_of(network: Network) -> dict[str, Array]:
+    """Return views of all numbers of a network, by their names in the file."""
+    return {
+        f"layers.{i}.{name}": array
+        for i, layer in enumerate(network.layers)
+        for name, array in layer._arrays.items()
+    }
+
+
+def _encode_layer(view: LayerView) -> Json:
+    layer, activation = view.settings, activation_of(view.settings)
+    encoded: Json = {"kind": layer.kind}
+    if isinstance(layer, Dense) and activation is not None:
+        initializer = resolve_initializer(layer.initializer, activation.name)
+        encoded |= {"units": layer.units, "initializer": initializer.name}
+        encoded |= {"gain": gain_of(initializer)}
+    if activation is not None:
+        encoded |= {"activation": activation.name, "alpha": activation.alpha}
+    if isinstance(layer, Dropout):
+        encoded |= {"rate": layer.rate}
+    if isinstance(layer, (Standardize, Rescale)):
+        encoded |= {"fitted": view.fitted}
+    return encoded
+
+
+def rebuild(metadata: Json, tensors: Mapping[str, Array], *, allow_nonfinite: bool) -> Network:
+    """Return the network of a file's metadata and tensors, or refuse what does not fit."""
+    allowed = NETWORK_KEYS | {"format", "version", "trainer"}
+    check_keys("metadata", metadata, NETWORK_KEYS, allowed)
+    n_inputs, layers, fitted = _decode_layers(metadata["n_inputs"], metadata["layers"])
+    dtype = accepted(_architecture.dtype_of, metadata["dtype"])
+    seed = accepted(_settings.integer, "seed", metadata["seed"], low=0, high=2**64 - 1)
+    n_steps = accepted(_settings.integer, "n_steps", metadata["n_steps"], low=0, high=2**63 - 1)
+    accepted(_architecture.check_memory, n_inputs, layers, dtype)
+    expected = {
+        f"layers.{i}.{name}": shape
+        for i, shapes in enumerate(_architecture.shapes(n_inputs, layers))
+        for name, shape in shapes.items()
+    }
+    check_tensors(tensors, expected, dtype, allow_nonfinite=allow_nonfinite)
+
+    network = Network.__new__(Network)
+    accepted(network._build, n_inputs, layers, dtype, seed)
+    network._core.n_steps = n_steps
+    network._core.fitted = fitted
+    for name, view in tensors_of(network).items():
+        view[:] = tensors[name]
+    return network
+
+
+def _decode_layers(width: Any, entries: Any) -> tuple[int, tuple[Layer, ...], list[bool]]:
+    if not isinstance(entries, list) or len(entries) > _architecture.MAX_LAYERS:
+        raise ModelFileError("has a damaged list of layers")
+    layers = [_decode_layer(f"layers[{i}]", entry) for i, entry in enumerate(entries)]
+    n_inputs, checked = accepted(_architecture.check, [accepted(Input, width), *layers])
+    return n_inputs, checked, [entry.get("fitted", True) for entry in entries]
+
+
+_LAYER_KEYS: Mapping[str, frozenset[str]] = {
+    "dense": frozenset({"kind", "units", "initializer", "gain", "activation", "alpha"}),
+    "activation": frozenset({"kind", "activation", "alpha"}),
+    "standardize": frozenset({"kind", "fitted"}),
+    "rescale": frozenset({"kind", "fitted"}),
+    "dropout": frozenset({"kind", "rate"}),
+}
+
+
+def _decode_layer(name: str, entry: Any) -> Layer:
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    if not isinstance(kind, str) or kind not in _LAYER_KEYS:
+        raise ModelFileError(f"has an unknown kind of layer: {name} is {_settings.shown(entry)}")
+    check_keys(name, entry, _LAYER_KEYS[kind], _LAYER_KEYS[kind])
+    if kind == "dropout":
+        return accepted(Dropout, entry["rate"])
+    if kind in ("standardize", "rescale"):
+        accepted(_settings.boolean, f"{name}: fitted", entry["fitted"])
+        return Standardize() if kind == "standardize" else Rescale()
+    activation = accepted(Activation, entry["activation"], alpha=entry["alpha"])
+    return activation if kind == "activation" else _decode_dense(entry, activation)
+
+
+def _decode_dense(entry: Json, activation: Activation) -> Dense:
+    initializer_name = accepted(_settings.choice, "initializer", entry["initializer"], INITIALIZERS)
+    make = INITIALIZERS[initializer_name]
+    settings = {field.name: entry[field.name] for field in fields(make)}
+    initializer = accepted(make, **settings)
+    if initializer == resolve_initializer(None, activation.name):
+        return accepted(Dense, entry["units"], activation)
+    return accepted(Dense, entry["units"], activation, initializer=initializer)
+
+
+def accepted(make: Callable[..., T], *arguments: Any, **settings: Any) -> T:
+    """Return ``make(...)``; what it refuses makes the file a wrong one."""
+    try:
+        return make(*arguments, **settings)
+    except (TypeError, ValueError, MemoryError) as error:
+        raise ModelFileError(f"holds what deltarule refuses: {error}") from error
+
+
+def check_keys(name: str, entry: Json, needed: frozenset[str], allowed: frozenset[str]) -> None:
+    """Refuse a part of the JSON with keys missing or unknown."""
+    for key in sorted(needed - entry.keys()):
+        raise ModelFileError(f"lacks the key {key!r} in {name}")
+    for key in sorted(entry.keys() - allowed):
+        raise ModelFileError(f"has the unknown key {_settings.shown(key)} in {name}")
+
+
+def check_tensors(
+    tensors: Mapping[str, Array],
+    expected: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+    *,
+    allow_nonfinite: bool,
+) -> None:
+    """Refuse tensors that are missing, extra, of another shape or dtype, or not finite."""
+    for name in sorted(expected.keys() - tensors.keys()):
+        raise ModelFileError(f"lacks the tensor {name!r}")
+    for name in sorted(tensors.keys() - expected.keys()):
+        raise ModelFileError(f"has the unknown tensor {name!r}")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            found = f"{tensor.shape} of {tensor.dtype}"
+            raise ModelFileError(f"has tensor {name!r} of shape {found}, not {shape} of {dtype}")
+        if not (allow_nonfinite or np.isfinite(tensor).all()):
+            raise ModelFileError(
+                f"has NaN or infinite numbers in tensor {name!r}; "
+                "load(path, allow_nonfinite=True) takes them"
+            )

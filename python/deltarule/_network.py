@@ -1,0 +1,460 @@
+"""The network: its parameters, predictions and gradients. Training is in ``_training``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from deltarule import _architecture, _evaluation, _settings, _validation, losses
+from deltarule._network_state import NetworkState
+from deltarule._specs import loss_spec
+from deltarule._summary import summary_table
+from deltarule._trace import Trace
+from deltarule._validation import Array, Data
+from deltarule.metrics import resolve as resolve_metrics
+
+if TYPE_CHECKING:
+    from deltarule._history import History
+    from deltarule._layers import Activation, ActivationName, Layer
+    from deltarule.callbacks import Callback
+    from deltarule.losses import Loss, LossName
+    from deltarule.metrics import Metric
+    from deltarule.optimizers import Optimizer, OptimizerName
+
+
+class Network(NetworkState):
+    """A dense neural network.
+
+    Parameters
+    ----------
+    layers : sequence of int, or of layers
+        Short form: the sizes ``[n_0, n_1, ..., n_L]``, from the input to the output. Long form:
+        ``[Input(n_0), ...]`` followed by Dense, Activation, Standardize, Rescale, Dropout.
+    activation : str or Activation, default "relu"
+        Short form only: of the hidden layers.
+    output : str or Activation, default "identity"
+        Short form only: of the last layer. It decides the loss that ``loss=None`` takes.
+    dtype : {"float32", "float64"}
+        Of the parameters and of all arithmetic.
+    seed : int, optional
+        0 <= seed < 2**64; the same seed gives the same bits. None draws one from the system, and
+        keeps it as ``net.seed``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above.
+    MemoryError
+        If the parameters cannot fit into this machine.
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> net = dr.Network([13, 64, 64, 1], activation="tanh", seed=0)
+    >>> net.predict([[0.0] * 13])
+    array([[0.]], dtype=float32)
+    >>> dr.Network([dr.Input(4), dr.Dense(8, "relu"), dr.Dropout(0.1), dr.Dense(3)], seed=1)
+    Network([Input(4), Dense(8, 'relu'), Dropout(0.1), Dense(3)], dtype='float32', seed=1)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int] | Sequence[Layer],
+        *,
+        activation: ActivationName | Activation | None = None,
+        output: ActivationName | Activation | None = None,
+        dtype: Literal["float32", "float64"] | DTypeLike = "float32",
+        seed: int | None = None,
+    ) -> None:
+        n_inputs, parsed = _architecture.parse(layers, activation, output)
+        real_type = _architecture.dtype_of(dtype)
+        _architecture.check_memory(n_inputs, parsed, real_type)
+        statistics = _architecture.given_statistics(n_inputs, parsed, real_type)
+        seed = _settings.seed_or_none("seed", seed)
+        seed = secrets.randbits(64) if seed is None else seed
+        self._build(n_inputs, _architecture.without_statistics(parsed), real_type, seed)
+        for i, (mean, scale) in statistics.items():
+            self.layers[i].set_statistics(mean, scale)
+
+    def summary(self) -> str:
+        """Return a table of the layers: widths, parameters, activations, and the totals.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> print(dr.Network([13, 64, 1], activation="tanh", seed=0).summary())
+        layer  kind   activation    output  parameters
+               Input              (n, 13)
+        """
+        return summary_table(self)
+
+    def __repr__(self) -> str:
+        entries = [f"Input({self.n_inputs})", *(repr(each) for each in self._layers)]
+        if len(entries) > 12:
+            entries[8:-3] = ["..."]
+        dtype, seed = self._dtype.name, self._seed
+        return f"{type(self).__name__}([{', '.join(entries)}], dtype={dtype!r}, seed={seed})"
+
+    def predict(self, X: ArrayLike, out: Array | None = None) -> Array:
+        """Return the outputs of the network, in inference mode.
+
+        A row's output has the same bits alone and in any batch; NaN in a row reaches only its own
+        output.
+
+        Parameters
+        ----------
+        X : array_like (n, n_0)
+            Rows, of any real dtype and layout; n may be 0.
+        out : ndarray (n, n_L), optional
+            C-contiguous, of the network's dtype: filled and returned.
+
+        Returns
+        -------
+        ndarray (n, n_L)
+            Always two-dimensional.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array has another shape or dtype.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> dr.Network([2, 1], seed=0).predict([[0.0, 0.0], [0.0, 0.0]])
+        array([[0.],
+               [0.]], dtype=float32)
+        """
+        rows = _validation.matrix("X", X, self._widths[0], empty=True)
+        shape = (rows.shape[0], self._widths[1])
+        if out is None:
+            result = np.empty(shape, self._dtype)
+        else:
+            result = _validation.output("out", out, shape, self._dtype)
+            if np.may_share_memory(result, rows):
+                rows = rows.copy()
+        self._core.predict(rows, result)
+        return result
+
+    def evaluate(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        loss: LossName | Loss | None = None,
+        metrics: Sequence[Metric] = (),
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
+        """Return the loss and metrics on given rows, in inference mode, without penalties.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array_like
+            As in `fit`.
+        loss : str or Loss, optional
+            None takes the loss matched to the output activation.
+        metrics : sequence of str or callable
+            See `deltarule.metrics`.
+
+        Returns
+        -------
+        dict
+            ``{"loss": float}`` and a float for every metric.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is refused, or the data hold a number that is not finite.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> net = dr.Network([1, 1], seed=0)
+        >>> net.theta = [2.0, 0.0]
+        >>> net.evaluate([[1.0], [2.0]], [2.0, 5.0], metrics=["mae"])
+        {'loss': 0.5, 'mae': 0.5}
+        """
+        functions = resolve_metrics(metrics)
+        used, data = self._loss_and_data(loss, X, y, sample_weight)
+        _evaluation.check(self, data, used, functions)
+        value = self._core.evaluate(*data, loss_spec(used))
+        return {"loss": value, **_evaluation.compute(self, data, used, functions)}
+
+    def gradient(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        loss: LossName | Loss | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        training: bool = False,
+    ) -> tuple[float, Array]:
+        """Return the loss of a batch and its gradient with respect to `theta`.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array_like
+            The batch, as in `fit`.
+        loss : str or Loss, optional
+            None takes the loss matched to the output activation.
+        training : bool, default False
+            Draw dropout masks, from ``net.seed`` and ``net.n_steps``.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray (n_parameters,)
+            With the layout of `theta`; see `unflatten`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is refused, or the data hold a number that is not finite.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> net = dr.Network([1, 1], seed=0)
+        >>> net.theta = [2.0, 0.0]
+        >>> net.gradient([[3.0]], [5.0])
+        (1.0, array([6., 2.], dtype=float32))
+        """
+        training = _settings.boolean("training", training)
+        used, data = self._loss_and_data(loss, X, y, sample_weight)
+        gradient = np.empty(self.n_parameters, self._dtype)
+        value = self._core.gradient(*data, loss_spec(used), self._seed, training, gradient)
+        return value, gradient
+
+    def backward(
+        self, X: ArrayLike, output_gradient: ArrayLike, *, training: bool = False
+    ) -> tuple[Array, Array]:
+        """Carry a gradient of your own back from the output: for losses outside of deltarule.
+
+        Parameters
+        ----------
+        X : array_like (n, n_0)
+            The batch.
+        output_gradient : array_like (n, n_L)
+            ∂L/∂output of every row; nothing is divided by n.
+        training : bool, default False
+            Draw dropout masks, from ``net.seed`` and ``net.n_steps``.
+
+        Returns
+        -------
+        gradient : ndarray (n_parameters,)
+            ∂L/∂theta, summed over the rows; see `unflatten` and ``trainer.apply``.
+        input_gradient : ndarray (n, n_0)
+            ∂L/∂X.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is refused.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> net = dr.Network([2, 1], seed=0)
+        >>> net.theta = [4.0, 5.0, 0.0]
+        >>> gradient, input_gradient = net.backward([[1.0, 2.0]], [[10.0]])
+        >>> gradient, input_gradient
+        (array([10., 20., 10.], dtype=float32), array([[40., 50.]], dtype=float32))
+        """
+        training = _settings.boolean("training", training)
+        names = ("X", "output_gradient", "")
+        rows, d_out, _ = _validation.data(
+            X, output_gradient, None, self._widths, class_indices=False, names=names
+        )
+        return self._core.backward(rows, d_out, self._seed, training)
+
+    def trace(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        loss: LossName | Loss | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        training: bool = False,
+    ) -> Trace:
+        """Run one batch forward and backward and keep everything: z, a, delta and gradients.
+
+        Parameters
+        ----------
+        X, y, loss, sample_weight, training
+            As in `gradient`.
+
+        Returns
+        -------
+        Trace
+            With ``.loss`` and ``.layers[i].z .a .delta .dW .db``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `gradient`.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> net = dr.Network([1, 1], seed=0)
+        >>> net.theta = [2.0, 0.0]
+        >>> layer = net.trace([[3.0]], [5.0]).layers[0]
+        >>> layer.z, layer.delta, layer.dW
+        (array([[6.]], dtype=float32), array([[2.]], dtype=float32), array([[6.]], dtype=float32))
+        """
+        training = _settings.boolean("training", training)
+        used, data = self._loss_and_data(loss, X, y, sample_weight)
+        trace = self._core.trace(*data, loss_spec(used), self._seed, training)
+        return Trace(trace, self._layers, self._core.layout())
+
+    def _loss_and_data(self, loss: object, X: Any, y: Any, weight: Any) -> tuple[Loss, Data]:
+        used = losses.resolve(loss, _architecture.output_activation(self._layers))
+        indices = used.takes_class_indices
+        return used, _validation.data(X, y, weight, self._widths, class_indices=indices)
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        loss: LossName | Loss | None = None,
+        optimizer: OptimizerName | Optimizer = "adam",
+        epochs: int = 100,
+        batch_size: int | None = 32,
+        shuffle: bool = True,
+        sample_weight: ArrayLike | None = None,
+        validation_data: Sequence[ArrayLike] | None = None,
+        metrics: Sequence[Metric] = (),
+        tol: float | None = None,
+        patience: int = 10,
+        max_seconds: float | None = None,
+        seed: int | None = None,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool | None = None,
+    ) -> History:
+        r"""Train the network, in place, with a fresh optimiser.
+
+        A second fit goes on from the weights of the first. A Standardize or Rescale without
+        statistics first takes them from these data.
+
+        Parameters
+        ----------
+        X : array_like (n, n_0)
+            Rows, n >= 1: bool, integers or floats of any layout, read in place; finite.
+        y : array_like (n, n_L)
+            Targets; (n,) if one wide, or class indices (n,) for a cross-entropy; finite.
+        loss : str or Loss, optional
+            See `deltarule.losses`; None takes the loss matched to the output activation.
+        optimizer : str or Optimizer, default "adam"
+            See `deltarule.optimizers`.
+        epochs : int, default 100
+            Passes over the rows; 0 leaves the network as it is.
+        batch_size : int, optional, default 32
+            Rows of one step; None, or more than there are, takes all.
+        shuffle : bool, default True
+            Whether each epoch has its own order of rows.
+        sample_weight : array_like (n,), optional
+            Weights :math:`w_i \ge 0`, not all zero: :math:`L = \sum w_i \ell_i / \sum w_i`.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Rows for ``history["val_loss"]``, never trained on.
+        metrics : sequence of str or callable
+            See `deltarule.metrics`; computed at each epoch's end, in inference mode, from a
+            prediction of all rows (which costs about a third of an epoch).
+        tol : float, optional
+            Stop ("converged") when the validation loss, or without validation data the loss, was
+            not below its best by more than `tol` for `patience` epochs. None trains all epochs.
+        patience : int, default 10
+            See `tol`; at least 1.
+        max_seconds : float, optional
+            Stop after this wall-clock time, inside an epoch if need be.
+        seed : int, optional
+            Of the order of rows and of dropout; None continues from ``net.seed`` and
+            ``net.n_steps``.
+        n_threads : int, optional
+            Accepted and checked, but this version trains on one thread. Results do not depend
+            on it.
+        callbacks : sequence of callable
+            See `deltarule.callbacks`; called in order at each epoch's end.
+        progress : bool, optional
+            Show a bar; None shows it on a terminal or in a notebook only.
+
+        Returns
+        -------
+        History
+            One number an epoch, by name; kept as ``net.history``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is refused, or the data hold a number that is not finite; then the
+            network is as it was.
+        DivergenceError
+            If the loss becomes NaN or infinite; the parameters are those of the epoch's start.
+        KeyboardInterrupt
+            On Ctrl-C; the parameters are those of the last step, ``net.history`` has the epochs.
+        RuntimeError
+            If the network is being trained by another call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deltarule as dr
+        >>> X = np.linspace(-1.0, 1.0, 128).reshape(-1, 1)
+        >>> net = dr.Network([1, 16, 1], activation="tanh", seed=0)
+        >>> history = net.fit(X, np.sin(3 * X), epochs=200, metrics=["r2"])
+        >>> sorted(history), history.stopped_by
+        (['loss', 'r2', 'seconds'], 'epochs')
+        """
+        from deltarule._training import Trainer
+
+        return Trainer(self, loss, optimizer, seed).run(
+            X,
+            y,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            validation_data=validation_data,
+            metrics=metrics,
+            tol=tol,
+            patience=patience,
+            max_seconds=max_seconds,
+            n_threads=n_threads,
+            callbacks=callbacks,
+            progress=progress,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the network as a model file, which holds numbers and names and no code.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Where to; an old file is replaced whole or left whole.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import deltarule as dr
+        >>> net = dr.Network([2, 1], seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "model.safetensors")
+        ...     net.save(path)
+        ...     again = dr.load(path)
+        >>> bool((again.theta == net.theta).all())
+        True
+        """
+        from deltarule import _model_file
+
+        _model_file.save(self, path)

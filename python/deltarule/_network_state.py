@@ -1,0 +1,203 @@
+"""The numbers of a network: settings, parameters, their views, copies, and who may train them."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from deltarule import _settings, _validation
+from deltarule._dispatch import core
+from deltarule._specs import CoreNetwork, layer_spec
+from deltarule._validation import Array
+from deltarule._views import LayerView, layer_views, split_block
+
+if TYPE_CHECKING:
+    from deltarule._history import History
+    from deltarule._layers import Layer
+
+Self = TypeVar("Self", bound="NetworkState")
+
+
+class NetworkState:
+    """What a `Network` is; what it computes is in its subclass."""
+
+    def _build(
+        self, n_inputs: int, layers: tuple[Layer, ...], dtype: np.dtype[Any], seed: int
+    ) -> None:
+        """Make the core from settings that were checked, with its initial weights."""
+        core_type = core.Network32 if dtype == np.float32 else core.Network64
+        self._core: CoreNetwork = core_type(n_inputs, [layer_spec(each) for each in layers], seed)
+        self._layers = layers
+        self._dtype = dtype
+        self._seed = seed
+        self._widths = (self._core.n_inputs, self._core.n_outputs)
+        self._theta: Array = self._core.theta
+        self._views: tuple[LayerView, ...] | None = None
+        self._has_scaling = not all(self._core.fitted)
+        self._history: History | None = None
+        self._lock = threading.Lock()
+        self._training_thread: int | None = None
+
+    @property
+    def theta(self) -> Array:
+        """All parameters, (n_parameters,): W_1, b_1, W_2, b_2 … A writable view, not a copy.
+
+        Assigning copies the numbers in: ``net.theta = v`` is ``net.theta[:] = v``, with the shape
+        checked.
+        """
+        return self._theta
+
+    @theta.setter
+    def theta(self, value: ArrayLike) -> None:
+        self._theta[:] = _validation.vector("theta", value, self.n_parameters)
+
+    @property
+    def layers(self) -> tuple[LayerView, ...]:
+        """The layers, Input excluded, as views of their numbers; see `LayerView`."""
+        if self._views is None:
+            self._views = layer_views(self._core, self._layers)
+        return self._views
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are trained."""
+        return self._theta.size
+
+    @property
+    def n_inputs(self) -> int:
+        """Width of the input, n_0."""
+        return self._widths[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of the output, n_L."""
+        return self._widths[1]
+
+    @property
+    def n_steps(self) -> int:
+        """How many updates were ever made, saved with the network."""
+        return self._core.n_steps
+
+    @property
+    def seed(self) -> int:
+        """The seed, as given or as drawn from the system."""
+        return self._seed
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters: float32 or float64."""
+        return self._dtype
+
+    @property
+    def history(self) -> History | None:
+        """The history of the last training, also of one that was interrupted; None before."""
+        return self._history
+
+    def unflatten(self, v: Array) -> list[tuple[Array, Array] | None]:
+        """Return views (W, b) of each layer's part of a vector shaped like `theta`.
+
+        Parameters
+        ----------
+        v : ndarray (n_parameters,)
+            Any dtype: a gradient, a step, a second copy of theta.
+
+        Returns
+        -------
+        list
+            For every layer W (n_l, n_{l-1}) and b (n_l,), or None where nothing is trained.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `v` is no array or has another shape.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> net = dr.Network([2, 3, 1], seed=0)
+        >>> loss, gradient = net.gradient([[1.0, 2.0]], [3.0])
+        >>> [(W.shape, b.shape) for W, b in net.unflatten(gradient)]
+        [((3, 2), (3,)), ((1, 3), (1,))]
+        """
+        if not isinstance(v, np.ndarray):
+            raise TypeError(f"v must be a NumPy array, got {_settings.shown(v)}")
+        if v.shape != (self.n_parameters,):
+            raise ValueError(f"v must have shape ({self.n_parameters},), got {v.shape}")
+        result: list[tuple[Array, Array] | None] = []
+        for place in self._core.layout():
+            start, size = place["theta_offset"], place["n_parameters"]
+            block = v[start : start + size]
+            shape = place["n_inputs"], place["n_outputs"]
+            result.append(split_block(block, *shape) if size else None)
+        return result
+
+    def copy(self: Self) -> Self:
+        """Return an independent network of the same settings, parameters, state and counters.
+
+        ``copy.copy``, ``copy.deepcopy`` and pickle do the same; the history stays behind.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> net = dr.Network([2, 1], seed=0)
+        >>> twin = net.copy()
+        >>> twin.theta[:] = 0
+        >>> bool((net.theta == 0).all())
+        False
+        """
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        return twin
+
+    def __copy__(self: Self) -> Self:
+        return self.copy()
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "n_inputs": self.n_inputs,
+            "layers": self._layers,
+            "dtype": self._dtype.name,
+            "seed": self._seed,
+            "n_steps": self.n_steps,
+            "theta": self._theta.copy(),
+            "state": self._core.state.copy(),
+            "fitted": list(self._core.fitted),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._build(state["n_inputs"], state["layers"], np.dtype(state["dtype"]), state["seed"])
+        self._core.n_steps = state["n_steps"]
+        self._core.state[:] = state["state"]
+        self._core.fitted = state["fitted"]
+        self._theta[:] = state["theta"]
+
+    def _begin_training(self) -> None:
+        """Take the network for one training call, or refuse."""
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "this network is being trained by another call (a fit, run, step or apply, in "
+                "another thread or in a callback); train a net.copy(), or wait for it"
+            )
+        self._training_thread = threading.get_ident()
+
+    def _end_training(self) -> None:
+        self._training_thread = None
+        self._lock.release()
+
+    def _refuse_other_thread(self) -> None:
+        if self._training_thread not in (None, threading.get_ident()):
+            raise RuntimeError("this network is being trained by another thread; wait for it")
+
+    def _require_scaling(self) -> None:
+        if self._has_scaling and not all(self._core.fitted):
+            i = self._core.fitted.index(False)
+            raise ValueError(
+                f"net.layers[{i}], {self._layers[i]!r}, has no statistics yet: give them "
+                "(mean=..., scale=...), or train with fit or trainer.run first"
+            )

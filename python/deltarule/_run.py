@@ -1,0 +1,222 @@
+"""One run of a trainer: its settings, and the loop around the slices that the core trains."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from deltarule import _evaluation, _progress, _settings, callbacks
+from deltarule._dispatch import core
+from deltarule._errors import DivergenceError
+from deltarule._evaluation import Metrics
+from deltarule._history import History, StoppedBy
+from deltarule._validation import Array, Data
+from deltarule.callbacks import Callback, CallbackState
+
+if TYPE_CHECKING:
+    from deltarule._training import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The numbers and flags of a run, each checked."""
+
+    epochs: int
+    batch_size: int | None
+    shuffle: bool
+    tol: float | None
+    patience: int
+    max_seconds: float | None
+    max_steps: int | None
+    n_threads: int | None
+    progress: bool | None
+
+    def __post_init__(self) -> None:
+        checked: dict[str, object] = {
+            "epochs": _settings.integer("epochs", self.epochs, low=0, high=2**62),
+            "patience": _settings.integer("patience", self.patience, low=1, high=2**62),
+            "shuffle": _settings.boolean("shuffle", self.shuffle),
+        }
+        for name, low in (("batch_size", 1), ("max_steps", 0), ("n_threads", 1)):
+            value = getattr(self, name)
+            if value is not None:
+                checked[name] = _settings.integer(name, value, low=low, high=2**62)
+        for name in ("tol", "max_seconds"):
+            value = getattr(self, name)
+            if value is not None:
+                checked[name] = _settings.real(name, value)
+        if self.progress is not None:
+            checked["progress"] = _settings.boolean("progress", self.progress)
+        for name, value in checked.items():
+            _settings.set_field(self, name, value)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run reads and whom it tells: training rows, validation rows, metrics, callbacks."""
+
+    train: Data
+    validation: Data | None
+    metrics: Metrics
+    callbacks: tuple[Callback, ...]
+
+
+class _Before(NamedTuple):
+    """What a run whose data are refused must leave as it was."""
+
+    n_steps: int
+    state: Array
+    fitted: list[bool]
+    history: History | None
+    stopped_by: StoppedBy | None
+
+
+class Run:
+    """The loop of ``Trainer.run``; the caller holds the network's lock."""
+
+    def __init__(self, trainer: Trainer, data: RunData, settings: RunSettings) -> None:
+        self._trainer = trainer
+        self._network = trainer.network
+        self._core = trainer._core
+        self._data = data
+        self._settings = settings
+        self._started = time.monotonic()
+        self._first_step = int(self._core.progress["step"])
+        self._bar: _progress.Progress | None = None
+
+    def execute(self) -> None:
+        """Train until a rule stops it; whatever happens, keep the epochs that were finished."""
+        before = self._snapshot()
+        self._trainer.history.stopped_by = None
+        self._network._history = self._trainer.history
+        try:
+            self._bind()
+            self._fit_scaling()
+            self._show_bar()
+            stopped_by = None
+            while stopped_by is None:
+                stopped_by = self._advance()
+            self._trainer.history.stopped_by = stopped_by
+        except ValueError:
+            if self._network.n_steps == before.n_steps:  # refused data: nothing was trained
+                self._restore(before)
+            raise
+        finally:
+            self._record(with_metrics=False)
+            self._close_bar()
+            self._core.clear_data()
+
+    def _snapshot(self) -> _Before:
+        network = self._network
+        return _Before(
+            n_steps=network.n_steps,
+            state=network._core.state.copy(),
+            fitted=network._core.fitted,
+            history=network._history,
+            stopped_by=self._trainer.history.stopped_by,
+        )
+
+    def _restore(self, before: _Before) -> None:
+        self._network._core.state[:] = before.state
+        self._network._core.fitted = before.fitted
+        self._network._history = before.history
+        self._trainer.history.stopped_by = before.stopped_by
+
+    def _bind(self) -> None:
+        train, validation = self._data.train, self._data.validation or (None, None, None)
+        self._core.set_data(train.X, train.y, train.weight, *validation)
+
+    def _fit_scaling(self) -> None:
+        """Compute the statistics that are missing, if there is anything to train at all."""
+        epochs, epoch = self._settings.epochs, int(self._core.progress["epoch"])
+        if epoch < epochs and self._settings.max_steps != 0:
+            self._network._core.fit_scaling(*self._data.train)
+
+    def _show_bar(self) -> None:
+        if _progress.wanted(self._settings.progress):
+            n_rows = len(self._data.train.X)
+            self._bar = _progress.Progress(self._settings.epochs, n_rows, self._core.progress)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close(self._core.progress, self._trainer.history)
+
+    def _advance(self) -> StoppedBy | None:
+        """Train one slice and tell who listens; return the rule that stopped it, if one did."""
+        seconds_left, steps_left = self._left()
+        if steps_left == 0:
+            return "max_steps"
+        if seconds_left is not None and seconds_left <= 0:
+            return "max_seconds"
+        status = self._core.run(self._options(seconds_left, steps_left))
+        n_ended = self._record()
+        if self._bar is not None:
+            self._bar.show(self._core.progress, self._trainer.history)
+        if status == "diverged":
+            epoch, step, loss = self._core.divergence
+            raise DivergenceError(epoch=epoch, step=step, loss=loss)
+        stop = n_ended > 0 and self._call_back()
+        if status in ("epochs", "converged"):
+            return "epochs" if status == "epochs" else "converged"
+        if stop:
+            return "callback"
+        return "max_steps" if status == "max_steps" else None
+
+    def _left(self) -> tuple[float | None, int | None]:
+        """Return the seconds and the steps that this run may still take, None without limit."""
+        seconds, steps = self._settings.max_seconds, self._settings.max_steps
+        if seconds is not None:
+            seconds -= time.monotonic() - self._started
+        if steps is not None:
+            steps -= int(self._core.progress["step"]) - self._first_step
+        return seconds, steps
+
+    def _options(self, seconds_left: float | None, steps_left: int | None) -> core.RunOptions:
+        settings, n_rows = self._settings, len(self._data.train.X)
+        slices = [] if seconds_left is None else [seconds_left]
+        if self._bar is not None:
+            slices.append(_progress.INTERVAL)
+        return core.RunOptions(
+            batch_size=min(settings.batch_size or n_rows, n_rows),
+            shuffle=settings.shuffle,
+            epochs=settings.epochs,
+            max_steps=-1 if steps_left is None else steps_left,
+            slice_seconds=min(slices, default=-1.0),
+            pause_each_epoch=bool(self._data.callbacks or self._data.metrics),
+            tol=-1.0 if settings.tol is None else settings.tol,
+            patience=settings.patience,
+        )
+
+    def _record(self, *, with_metrics: bool = True) -> int:
+        """Move the core's records of finished epochs into the history; return how many."""
+        records = self._core.take_records()
+        if not records:
+            return 0
+        losses, val_losses, seconds = zip(*records, strict=True)
+        columns: dict[str, tuple[float, ...]] = {"loss": losses}
+        if self._data.validation is not None:
+            columns["val_loss"] = val_losses
+        try:
+            if with_metrics:
+                # With metrics the core pauses at each epoch's end, so there is one record.
+                columns |= {key: (value,) for key, value in self._metrics().items()}
+        finally:
+            self._trainer.history.extend(columns | {"seconds": seconds})
+        return len(records)
+
+    def _metrics(self) -> dict[str, float]:
+        data, network, loss = self._data, self._network, self._trainer.loss
+        values = _evaluation.compute(network, data.train, loss, data.metrics)
+        if data.validation is not None:
+            of_validation = _evaluation.compute(network, data.validation, loss, data.metrics)
+            values |= {f"val_{key}": value for key, value in of_validation.items()}
+        return values
+
+    def _call_back(self) -> bool:
+        if not self._data.callbacks:
+            return False
+        history = self._trainer.history
+        epoch = int(self._core.progress["epoch"])
+        state = CallbackState(self._network, self._trainer, epoch, history.last(), history)
+        return callbacks.call(self._data.callbacks, state)

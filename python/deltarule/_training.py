@@ -1,0 +1,350 @@
+"""The trainer: an optimiser's state beside a network, and everything that trains with it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from deltarule import _evaluation, _settings, _validation, losses, optimizers
+from deltarule._architecture import output_activation
+from deltarule._dispatch import core
+from deltarule._errors import DivergenceError
+from deltarule._history import History
+from deltarule._network import Network
+from deltarule._run import Run, RunData, RunSettings
+from deltarule._specs import CoreTrainer, loss_spec, optimizer_spec
+from deltarule.callbacks import resolve as resolve_callbacks
+from deltarule.metrics import resolve as resolve_metrics
+
+if TYPE_CHECKING:
+    from deltarule.callbacks import Callback
+    from deltarule.losses import Loss, LossName
+    from deltarule.metrics import Metric
+    from deltarule.optimizers import Optimizer, OptimizerName
+
+
+class Trainer:
+    """Trains one network: owns the optimiser's state, the counters and the history.
+
+    ``net.fit`` makes one and throws it away; make your own to take single steps, to go on after a
+    pause, or to save the whole training and resume it elsewhere with the same bits.
+
+    Parameters
+    ----------
+    network : Network
+        The network; its ``theta`` is trained in place.
+    loss : str or Loss, optional
+        See `deltarule.losses`; None takes the loss matched to the output activation.
+    optimizer : str or Optimizer, default "adam"
+        ``"sgd"``, ``"adam"`` or an object of `deltarule.optimizers`.
+    seed : int, optional
+        0 <= seed < 2**64, of the order of rows and the dropout masks. None continues from
+        ``network.seed`` and ``network.n_steps``.
+
+    Attributes
+    ----------
+    network, loss, optimizer, seed
+        As given, names resolved to objects.
+    history : History
+        The finished epochs of all runs of this trainer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above, or the loss does not fit the output activation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deltarule as dr
+    >>> X = np.linspace(-1.0, 1.0, 32).reshape(-1, 1)
+    >>> net = dr.Network([1, 8, 1], activation="tanh", seed=0)
+    >>> trainer = dr.Trainer(net, optimizer=dr.SGD(0.1, momentum=0.9))
+    >>> losses = [trainer.step(X, X**2) for _ in range(50)]
+    >>> losses[-1] < losses[0], net.n_steps
+    (True, 50)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: LossName | Loss | None = None,
+        optimizer: OptimizerName | Optimizer = "adam",
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be a Network, got {_settings.shown(network)}")
+        self.network = network
+        self.loss: Loss = losses.resolve(loss, output_activation(network._layers))
+        self.optimizer: Optimizer = optimizers.resolve(optimizer)
+        self.seed = _settings.seed_or_none("seed", seed)
+        self.history = History()
+        self._core = self._make_core()
+
+    def _make_core(self) -> CoreTrainer:
+        network, loss = self.network._core, loss_spec(self.loss)
+        if isinstance(network, core.Network32):
+            return core.Trainer32(network, loss, optimizer_spec(self.optimizer), self.seed)
+        return core.Trainer64(network, loss, optimizer_spec(self.optimizer), self.seed)
+
+    def step(self, Xb: ArrayLike, yb: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Make one training step on one batch.
+
+        Parameters
+        ----------
+        Xb, yb, sample_weight : array_like
+            The batch, as in ``Network.fit``.
+
+        Returns
+        -------
+        float
+            The loss of the batch before the step, penalties included.
+
+        Raises
+        ------
+        DivergenceError
+            If that loss is not finite; then nothing was changed.
+        TypeError, ValueError
+            If the batch is refused, or a Standardize or Rescale has no statistics yet.
+        RuntimeError
+            If the network is being trained by another call.
+        """
+        network = self.network
+        network._require_scaling()
+        X, y, weight = _validation.data(
+            Xb,
+            yb,
+            sample_weight,
+            network._widths,
+            class_indices=self.loss.takes_class_indices,
+            names=("Xb", "yb", "sample_weight"),
+        )
+        network._begin_training()
+        try:
+            loss = self._core.step(X, y, weight)
+        finally:
+            network._end_training()
+        if not math.isfinite(loss):
+            now = self._core.progress
+            raise DivergenceError(
+                epoch=int(now["epoch"]), step=int(now["step"]), loss=loss, single_step=True
+            )
+        return loss
+
+    def apply(self, gradient: ArrayLike) -> None:
+        """Make one optimiser step with a gradient of your own.
+
+        Parameters
+        ----------
+        gradient : array_like (n_parameters,)
+            ∂L/∂θ with the layout of ``network.theta``, from ``network.gradient`` or
+            ``network.backward``; finite.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it has another shape or a number that is not finite.
+        RuntimeError
+            If the network is being trained by another call.
+
+        Examples
+        --------
+        >>> import deltarule as dr
+        >>> net = dr.Network([2, 1], seed=0)
+        >>> trainer = dr.Trainer(net, optimizer=dr.SGD(0.5))
+        >>> net.theta = [1.0, 2.0, 3.0]
+        >>> trainer.apply([2.0, 2.0, 2.0])
+        >>> net.theta
+        array([0., 1., 2.], dtype=float32)
+        """
+        network = self.network
+        checked = _validation.vector("gradient", gradient, network.n_parameters)
+        native = np.ascontiguousarray(checked, dtype=network.dtype)
+        finite = np.isfinite(native)
+        if not finite.all():
+            i = int(np.argmin(finite))
+            raise ValueError(f"gradient must be finite, got {checked[i]} at index {i}")
+        network._begin_training()
+        try:
+            self._core.apply(native)
+        finally:
+            network._end_training()
+
+    def run(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 100,
+        batch_size: int | None = 32,
+        shuffle: bool = True,
+        sample_weight: ArrayLike | None = None,
+        validation_data: Sequence[ArrayLike] | None = None,
+        metrics: Sequence[Metric] = (),
+        tol: float | None = None,
+        patience: int = 10,
+        max_seconds: float | None = None,
+        max_steps: int | None = None,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool | None = None,
+    ) -> History:
+        """Train until a rule stops it; call again to go on.
+
+        The arguments are those of ``Network.fit``; two are of this method alone:
+
+        Parameters
+        ----------
+        X, y : array_like
+            The training rows. A run that goes on inside an epoch needs the same number of rows,
+            `batch_size` and `shuffle`, and for the same bits the same rows.
+        epochs : int, default 100
+            Total since the trainer was made, not of this call: a resumed run called with the same
+            arguments ends where the uninterrupted one would.
+        max_steps : int, optional
+            Steps of this call, at most; the run may end inside an epoch.
+        batch_size, shuffle, sample_weight, validation_data, metrics, tol, patience, max_seconds, \
+n_threads, callbacks, progress
+            As in ``Network.fit``; `max_seconds` is a limit of this call.
+
+        Returns
+        -------
+        History
+            ``trainer.history``, all epochs of all runs.
+
+        Raises
+        ------
+        DivergenceError, KeyboardInterrupt, RuntimeError, TypeError, ValueError
+            As ``Network.fit``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deltarule as dr
+        >>> X = np.linspace(-1.0, 1.0, 64).reshape(-1, 1)
+        >>> trainer = dr.Trainer(dr.Network([1, 8, 1], activation="tanh", seed=0))
+        >>> trainer.run(X, X**2, epochs=10, max_steps=5).stopped_by
+        'max_steps'
+        >>> trainer.run(X, X**2, epochs=10).stopped_by
+        'epochs'
+        >>> trainer.network.n_steps
+        20
+        """
+        settings = RunSettings(
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            tol=tol,
+            patience=patience,
+            max_seconds=max_seconds,
+            max_steps=max_steps,
+            n_threads=n_threads,
+            progress=progress,
+        )
+        data = self._run_data((X, y, sample_weight), validation_data, metrics, callbacks)
+        self.network._begin_training()
+        try:
+            Run(self, data, settings).execute()
+        finally:
+            self.network._end_training()
+        return self.history
+
+    def _run_data(
+        self,
+        rows: tuple[Any, Any, Any],
+        validation_data: Any,
+        metrics: Sequence[Metric],
+        callbacks: Sequence[Callback],
+    ) -> RunData:
+        """Check all arrays, metrics and callbacks before any work."""
+        network, indices = self.network, self.loss.takes_class_indices
+        functions, listeners = resolve_metrics(metrics), resolve_callbacks(callbacks)
+        train = _validation.data(*rows, network._widths, class_indices=indices)
+        validation = None
+        if validation_data is not None:
+            validation = _validation.validation_data(
+                validation_data, network._widths, class_indices=indices
+            )
+        for data in (train, validation):
+            if data is not None:
+                _evaluation.check(network, data, self.loss, functions)
+        return RunData(train, validation, functions, listeners)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save a checkpoint: the network and everything that `resume` needs, in one file.
+
+        A checkpoint is a model file too: ``dr.load(path)`` gives its network. It can be saved at
+        any time but while another thread runs the trainer, so in callbacks too; the old file is
+        replaced whole or left whole.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Where to.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        RuntimeError
+            If the network is being trained by another thread.
+        """
+        from deltarule import _checkpoint
+
+        self.network._refuse_other_thread()
+        _checkpoint.save(self, path)
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str]) -> Trainer:
+        """Load a checkpoint; the trainer's next run goes on with the same bits.
+
+        The data are not in the file, nor are the arguments of `run`: give them again.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A file that `save` wrote.
+
+        Returns
+        -------
+        Trainer
+            With ``trainer.network`` and ``trainer.history`` as they were.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is damaged, is no checkpoint, or needs a newer deltarule.
+        OSError
+            If the file cannot be read.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> import deltarule as dr
+        >>> X = np.linspace(-1.0, 1.0, 64).reshape(-1, 1)
+        >>> trainer = dr.Trainer(dr.Network([1, 8, 1], seed=0))
+        >>> history = trainer.run(X, X, epochs=10, max_steps=3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "half-way.safetensors")
+        ...     trainer.save(path)
+        ...     again = dr.Trainer.resume(path)
+        >>> _ = trainer.run(X, X, epochs=10), again.run(X, X, epochs=10)
+        >>> np.array_equal(trainer.network.theta, again.network.theta)
+        True
+        """
+        from deltarule import _checkpoint
+
+        return _checkpoint.resume(cls, path)
+
+    def __repr__(self) -> str:
+        now = self._core.progress
+        return (
+            f"<Trainer {self.loss!r}, {self.optimizer!r}, seed={self.seed}: "
+            f"epoch {now['epoch']}, step {now['step']}>"
+        )

@@ -1,0 +1,168 @@
+"""What ``net.layers[i]`` is: the settings of a layer and views of its numbers in the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from deltarule import _settings, _validation
+from deltarule._layers import Dense, Layer, Rescale, Standardize
+from deltarule._validation import Array
+
+if TYPE_CHECKING:
+    from deltarule._specs import CoreNetwork
+
+_NO_STATISTICS = "only Standardize and Rescale layers have statistics to fit"
+
+
+def split_block(block: Array, n_inputs: int, n_outputs: int) -> tuple[Array, Array]:
+    """Return views W (n_outputs, n_inputs) and b (n_outputs,) of a dense layer's part of theta."""
+    kernel = block[: n_inputs * n_outputs].reshape(n_inputs, n_outputs)
+    return kernel.T, block[n_inputs * n_outputs :]
+
+
+class LayerView:
+    """One layer of a network: its settings, and its numbers as writable views.
+
+    Writing into a view changes the network: ``net.layers[0].b[:] = 0``. A layer that trains
+    nothing has ``W``, ``kernel`` and ``b`` None; one without statistics has ``mean`` and
+    ``scale`` None.
+
+    Attributes
+    ----------
+    settings : Dense, Activation, Standardize, Rescale or Dropout
+        What the layer was made from.
+    n_inputs, n_outputs : int
+        The widths n_{l-1} and n_l. `W` is what the mathematics writes, `kernel` what lies in
+        ``net.theta`` and what scikit-learn calls ``coefs_[l]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deltarule as dr
+    >>> net = dr.Network([3, 2], seed=0)
+    >>> layer = net.layers[0]
+    >>> layer.W.shape, np.shares_memory(layer.W, net.theta)
+    ((2, 3), True)
+    >>> layer.W[:] = 0
+    >>> net.predict([[1.0, 2.0, 3.0]])
+    array([[0., 0.]], dtype=float32)
+    """
+
+    __slots__ = ("_arrays", "_index", "_network", "n_inputs", "n_outputs", "settings")
+
+    def __init__(
+        self, network: CoreNetwork, index: int, settings: Layer, place: dict[str, int]
+    ) -> None:
+        self._network = network
+        self._index = index
+        self.settings = settings
+        self.n_inputs = place["n_inputs"]
+        self.n_outputs = place["n_outputs"]
+        self._arrays = _arrays(network, place, settings)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many trained numbers the layer has."""
+        trained = (self._arrays.get(name) for name in ("kernel", "bias"))
+        return sum(array.size for array in trained if array is not None)
+
+    @property
+    def W(self) -> Array | None:
+        """The weights (n_outputs, n_inputs), or None: the transposed view of `kernel`."""
+        kernel = self.kernel
+        return None if kernel is None else kernel.T
+
+    @property
+    def kernel(self) -> Array | None:
+        """The weights (n_inputs, n_outputs) as they lie in theta, or None."""
+        return self._arrays.get("kernel")
+
+    @property
+    def b(self) -> Array | None:
+        """The biases (n_outputs,), or None."""
+        return self._arrays.get("bias")
+
+    @property
+    def mean(self) -> Array | None:
+        """The mean (n_outputs,) of a Standardize or Rescale, or None."""
+        return self._arrays.get("mean")
+
+    @property
+    def scale(self) -> Array | None:
+        """The scale (n_outputs,) of a Standardize or Rescale, or None."""
+        return self._arrays.get("scale")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is nothing left for a fit to compute from the data.
+
+        False only for a Standardize or Rescale whose statistics were neither given nor fitted.
+        `set_statistics` makes it True; set it to False to have the next fit compute them anew.
+        """
+        return self._network.fitted[self._index]
+
+    @fitted.setter
+    def fitted(self, value: bool) -> None:
+        value = _settings.boolean("fitted", value)
+        if not isinstance(self.settings, (Standardize, Rescale)):
+            raise ValueError(f"fitted: {_NO_STATISTICS}, this is {self.settings!r}")
+        flags = self._network.fitted
+        flags[self._index] = value
+        self._network.fitted = flags
+
+    def set_statistics(self, mean: ArrayLike, scale: ArrayLike) -> None:
+        """Write both statistics of a Standardize or Rescale, which no fit then changes.
+
+        Parameters
+        ----------
+        mean, scale : array_like (n_outputs,)
+            Finite; `scale` positive.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not such numbers, or the layer has no statistics.
+        """
+        if self.mean is None or self.scale is None:
+            raise ValueError(f"set_statistics: {_NO_STATISTICS}, this is {self.settings!r}")
+        values = np.empty((2, self.n_outputs), self.mean.dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            values[0] = _validation.vector("mean", mean, self.n_outputs)
+            values[1] = _validation.vector("scale", scale, self.n_outputs)
+        if not (np.isfinite(values).all() and (values[1] > 0).all()):
+            raise ValueError(f"mean must be finite, scale finite and > 0, as {values.dtype}")
+        self.mean[:], self.scale[:] = values
+        self.fitted = True
+
+    def __repr__(self) -> str:
+        text = f"<layer {self._index}: {self.settings!r}, {self.n_inputs} -> {self.n_outputs}"
+        if self.n_parameters:
+            text += f", {self.n_parameters:,} parameters"
+        return text + (">" if self.fitted else ", not fitted>")
+
+
+def _arrays(network: CoreNetwork, place: dict[str, int], settings: Layer) -> dict[str, Array]:
+    """Return the views of one layer, by the names that a model file gives them."""
+    n_inputs, n_outputs = place["n_inputs"], place["n_outputs"]
+    if isinstance(settings, Dense):
+        start = place["theta_offset"]
+        block = network.theta[start : start + place["n_parameters"]]
+        W, b = split_block(block, n_inputs, n_outputs)
+        return {"kernel": W.T, "bias": b}
+    if isinstance(settings, (Standardize, Rescale)):
+        start = place["state_offset"]
+        block = network.state[start : start + place["n_state"]]
+        return {"mean": block[:n_outputs], "scale": block[n_outputs:]}
+    return {}
+
+
+def layer_views(network: CoreNetwork, layers: tuple[Layer, ...]) -> tuple[LayerView, ...]:
+    """Return the views of all layers of a network."""
+    places = network.layout()
+    return tuple(
+        LayerView(network, i, settings, place)
+        for i, (settings, place) in enumerate(zip(layers, places, strict=True))
+    )

@@ -1,0 +1,200 @@
+r"""Numbers to read beside the loss: plain functions of NumPy arrays.
+
+Each is ``metric(y_true, y_pred, *, weights=None) -> float``. By name they serve ``net.evaluate(X,
+y, metrics=["rmse", "r2"])`` and ``net.fit(..., metrics=["accuracy"])``; there a function of your
+own works too: ``f(y_true, y_pred) -> float`` with arrays of shape (n, n_L), class indices being
+(n, 1); its key is its ``__name__`` (``lambda`` for a lambda).
+
+``y_pred`` has shape (n, n_L) or (n,). ``y_true`` has the same, or for classes also the class
+indices (n,) or (n, 1). ``weights`` has shape (n,).
+
+`accuracy` and `log_loss` need probabilities. Asked for by name, or as the functions of this
+module, they get probabilities even where the network has a linear output and the loss is a
+cross-entropy: fit and evaluate then turn the logits into probabilities first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deltarule import _settings
+from deltarule._validation import numbers
+from deltarule._validation import weights as checked_weights
+
+__all__ = ["accuracy", "log_loss", "mae", "r2", "rmse"]
+
+MetricName = Literal["rmse", "mae", "r2", "accuracy", "log_loss"]
+Metric: TypeAlias = "MetricName | Callable[[NDArray[Any], NDArray[Any]], float]"
+Floats = NDArray[np.float64]
+
+
+def rmse(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    r"""Root of the mean squared error, over rows and outputs: the root of the `mse` loss.
+
+    .. math:: \sqrt{\frac{\sum_i w_i \frac{1}{n_L} \sum_j (a_{ij} - y_{ij})^2}{\sum_i w_i}}
+
+    Examples
+    --------
+    >>> from deltarule.metrics import rmse
+    >>> rmse([1.0, 2.0, 3.0], [1.0, 2.0, 6.0]) == 3**0.5
+    True
+    """
+    true, predicted, w = _regression(y_true, y_pred, weights)
+    return float(np.sqrt(np.average(np.mean((predicted - true) ** 2, axis=1), weights=w)))
+
+
+def mae(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    r"""Mean absolute error, over rows and outputs.
+
+    Examples
+    --------
+    >>> from deltarule.metrics import mae
+    >>> mae([1.0, 2.0, 3.0], [1.0, 2.0, 6.0])
+    1.0
+    """
+    true, predicted, w = _regression(y_true, y_pred, weights)
+    return float(np.average(np.mean(np.abs(predicted - true), axis=1), weights=w))
+
+
+def r2(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    r"""Coefficient of determination; the plain mean of that of every output.
+
+    .. math:: R^2 = 1 - \frac{\sum_i w_i (y_i - a_i)^2}{\sum_i w_i (y_i - \bar y)^2}
+
+    A constant target counts 1 if predicted exactly, else 0 (as in scikit-learn).
+
+    Examples
+    --------
+    >>> from deltarule.metrics import r2
+    >>> r2([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), r2([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])
+    (1.0, 0.0)
+    """
+    true, predicted, w = _regression(y_true, y_pred, weights)
+    column = np.ones((len(true), 1)) if w is None else w[:, np.newaxis]
+    residual = (column * (true - predicted) ** 2).sum(axis=0)
+    total = (column * (true - np.average(true, axis=0, weights=w)) ** 2).sum(axis=0)
+    varies = total > 0
+    score = 1 - residual / np.where(varies, total, 1.0)
+    return float(np.mean(np.where(varies, score, np.where(residual == 0, 1.0, 0.0))))
+
+
+def accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    """Share of rows whose class is right.
+
+    One column of predictions is the probability of class 1 (right if on the true side of 0.5);
+    several columns are the scores of the classes (right if the largest is the true one).
+    Several labels in one row are refused: state what "right" is in a function of your own.
+
+    Examples
+    --------
+    >>> from deltarule.metrics import accuracy
+    >>> accuracy([0, 1, 1, 0], [0.1, 0.8, 0.4, 0.3])
+    0.75
+    >>> accuracy([2, 0], [[0.1, 0.2, 0.7], [0.3, 0.5, 0.2]])
+    0.5
+    """
+    true, predicted, w = _classes(y_true, y_pred, weights)
+    chosen = predicted[:, 0] > 0.5 if predicted.shape[1] == 1 else predicted.argmax(axis=1)
+    return float(np.average(true == chosen, weights=w))
+
+
+def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    r"""Mean negative logarithm of the probability given to the true class.
+
+    .. math:: -\sum_i w_i \log p_{i, y_i} \Big/ \sum_i w_i
+
+    Probabilities are clipped to [eps, 1 − eps] with eps that of the predictions' dtype.
+
+    Examples
+    --------
+    >>> import math
+    >>> from deltarule.metrics import log_loss
+    >>> math.isclose(log_loss([1, 0], [0.5, 0.5]), math.log(2))
+    True
+    """
+    dtype = numbers("y_pred", y_pred).dtype
+    true, predicted, w = _classes(y_true, y_pred, weights)
+    if predicted.shape[1] == 1:
+        predicted = np.hstack([1 - predicted, predicted])
+    eps = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    of_true = predicted[np.arange(len(true)), true]
+    return float(np.average(-np.log(np.clip(of_true, eps, 1 - eps)), weights=w))
+
+
+BY_NAME: Mapping[str, Callable[..., float]] = {
+    each.__name__: each for each in (rmse, mae, r2, accuracy, log_loss)
+}
+
+
+def _columns(name: str, value: ArrayLike) -> Floats:
+    array = numbers(name, value)
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must have shape (n,) or (n, n_L), none zero, got {array.shape}")
+    return array.astype(np.float64)
+
+
+def _weights(weights: ArrayLike | None, n_rows: int) -> Floats | None:
+    column = checked_weights("weights", weights, n_rows)
+    return None if column is None else column[:, 0].astype(np.float64)
+
+
+def _regression(
+    y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None
+) -> tuple[Floats, Floats, Floats | None]:
+    """Return both as (n, n_L) of equal shape: a column never meets a row by broadcasting."""
+    true, predicted = _columns("y_true", y_true), _columns("y_pred", y_pred)
+    if true.shape != predicted.shape:
+        raise ValueError(
+            f"y_true and y_pred must have the same shape, got {true.shape} and {predicted.shape}"
+        )
+    return true, predicted, _weights(weights, len(true))
+
+
+def _classes(
+    y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None
+) -> tuple[NDArray[np.int64], Floats, Floats | None]:
+    """Return the true class indices (n,) and the predictions (n, n_L)."""
+    true, predicted = _columns("y_true", y_true), _columns("y_pred", y_pred)
+    n_columns = predicted.shape[1]
+    if len(true) != len(predicted) or true.shape[1] not in (1, n_columns):
+        raise ValueError(
+            f"y_true must hold class indices ({len(predicted)},) or rows of {n_columns}, "
+            f"got shape {true.shape}"
+        )
+    if true.shape[1] == 1:
+        indices, n_classes = true[:, 0], max(n_columns, 2)
+    elif ((true > 0.5).sum(axis=1) > 1).any():
+        raise ValueError("y_true must have one class in every row, got a row with several labels")
+    else:
+        indices, n_classes = true.argmax(axis=1).astype(np.float64), n_columns
+    wrong = ~((indices >= 0) & (indices < n_classes) & (indices == np.floor(indices)))
+    if wrong.any():
+        row = int(wrong.argmax())
+        expected = f"class indices from 0 to {n_classes - 1}"
+        raise ValueError(f"y_true must hold {expected}, got {indices[row]:g} at row {row}")
+    return indices.astype(np.int64), predicted, _weights(weights, len(true))
+
+
+def resolve(metrics: Any) -> dict[str, Callable[..., float]]:
+    """Return the metrics by key, from a sequence of names and functions."""
+    if isinstance(metrics, str) or callable(metrics) or not hasattr(metrics, "__iter__"):
+        raise TypeError(f"metrics must be a list, such as ['rmse'], got {_settings.shown(metrics)}")
+    result: dict[str, Callable[..., float]] = {}
+    for i, metric in enumerate(metrics):
+        if callable(metric):
+            name = getattr(metric, "__name__", type(metric).__name__)
+            key, function = re.sub(r"\W", "", name, flags=re.ASCII) or "metric", metric
+        else:
+            key = _settings.choice(f"metrics[{i}]", metric, BY_NAME)
+            function = BY_NAME[key]
+        if key in result or key in ("loss", "seconds") or key.startswith("val_"):
+            raise ValueError(f"metrics[{i}]: the name {key!r} is taken; rename the function")
+        result[key] = function
+    return result

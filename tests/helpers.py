@@ -1,0 +1,111 @@
+"""What several test files share: the table of pairs, small networks, data that fits a loss."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+
+import deltarule as dr
+import reference
+
+ACTIVATIONS = [
+    "identity", "sigmoid", "tanh", "relu", "leaky_relu",
+    "elu", "silu", "softplus", "exp", "softmax",
+]  # fmt: skip
+
+ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
+
+# Which output activation goes with which loss: x = exists. Matched pairs compute delta from logits.
+PAIRS = """
+                      identity sigmoid tanh relu leaky_relu elu silu softplus exp softmax
+mse                   x        x       x    x    x          x   x    x        x   x
+mae                   x        x       x    x    x          x   x    x        x   x
+huber                 x        x       x    x    x          x   x    x        x   x
+binary_cross_entropy  x        x       .    .    .          .   .    .        .   .
+cross_entropy         x        .       .    .    .          .   .    .        .   x
+poisson               .        .       .    .    .          .   .    .        x   .
+"""
+_ROWS = [line.split() for line in PAIRS.strip().splitlines()[1:]]
+assert PAIRS.split()[: len(ACTIVATIONS)] == ACTIVATIONS
+LOSSES = [row[0] for row in _ROWS]
+_CELLS = [
+    (row[0], name, mark) for row in _ROWS for name, mark in zip(ACTIVATIONS, row[1:], strict=True)
+]
+VALID = [(loss, name) for loss, name, mark in _CELLS if mark == "x"]
+INVALID = [(loss, name) for loss, name, mark in _CELLS if mark == "."]
+
+
+OPTIMIZERS = {  # name: (the package's, the reference's)
+    "sgd": lambda **k: (dr.SGD(learning_rate=0.1, **k), reference.SGD(0.1)),
+    "momentum": lambda **k: (dr.SGD(learning_rate=0.1, momentum=0.9, **k), reference.SGD(0.1, 0.9)),
+    "nesterov": lambda **k: (
+        dr.SGD(learning_rate=0.1, momentum=0.9, nesterov=True, **k),
+        reference.SGD(0.1, 0.9, nesterov=True),
+    ),
+    "adam": lambda **k: (dr.Adam(learning_rate=0.01, **k), reference.Adam(0.01)),
+    "adam_settings": lambda **k: (
+        dr.Adam(learning_rate=0.02, beta1=0.8, beta2=0.95, epsilon=1e-3, **k),
+        reference.Adam(0.02, 0.8, 0.95, 1e-3),
+    ),
+}
+
+
+def rng(*key):
+    return np.random.default_rng(key)
+
+
+def level():
+    """The CPU level of the loaded core: "v2", "v3" or "v4"."""
+    return "v" + str(dr.build_info()["cpu_level"]).lstrip("v")
+
+
+def dense(sizes, activations, *, dtype="float64", seed=0, dropout=None, biases=True):
+    """Dense layers, a Dropout after each hidden one if asked; biases drawn, not zero."""
+    layers = [dr.Input(sizes[0])]
+    for i, (units, name) in enumerate(zip(sizes[1:], activations, strict=True)):
+        layers.append(dr.Dense(units, name))
+        if dropout and i < len(activations) - 1:
+            layers.append(dr.Dropout(dropout))
+    net = dr.Network(layers, dtype=dtype, seed=seed)
+    if biases:
+        for layer in dense_layers(net):
+            layer.b[:] = rng(seed, layer.b.size).uniform(-0.3, 0.3, layer.b.shape)
+    return net
+
+
+def dense_layers(net):
+    return [layer for layer in net.layers if getattr(layer, "W", None) is not None]
+
+
+def targets(loss, n, width, seed=0):
+    """Real targets (n, width) that the loss accepts; one-hot rows for cross_entropy."""
+    g = rng(seed, n, width)
+    if loss == "cross_entropy":
+        return np.eye(width)[g.integers(width, size=n)]
+    if loss == "binary_cross_entropy":
+        return g.integers(2, size=(n, width)).astype(float)
+    if loss == "poisson":
+        return g.poisson(2.0, (n, width)).astype(float)
+    return g.normal(size=(n, width))
+
+
+def problem(n=40, n_inputs=3, n_outputs=2, seed=0):
+    """A smooth regression problem."""
+    X = rng(seed, n).uniform(-1, 1, (n, n_inputs))
+    Y = np.stack([np.sin((k + 1) * X.sum(axis=1)) for k in range(n_outputs)], axis=1)
+    return X, Y
+
+
+def run_python(source, *arguments, timeout=120, check=True, env=None):
+    """Runs a script in a new Python process; returns what its last line prints, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})},
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+    return done

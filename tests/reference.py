@@ -1,0 +1,164 @@
+"""Section 2 of DESIGN.md in NumPy, to read in one sitting: what the compiled core must compute.
+
+Columns are samples, as in the equations: A_0 = X.T is (n_0, n), W_l (n_l, n_{l-1}), b_l (n_l, 1),
+Z_l, A_l and delta_l (n_l, n). `sizes` is (n_0, ..., n_L), `activations` one name a layer. A mask
+M_l (n_l, n) multiplies A_l: that is dropout, already scaled by 1/(1 - rate).
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+
+def sigmoid(z):
+    return np.exp(-np.logaddexp(0, -z))
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=0))
+    return e / e.sum(axis=0)
+
+
+ACTIVATIONS = {  # name: sigma(z), sigma'(z)
+    "identity": (lambda z: z, lambda z: np.ones_like(z)),
+    "sigmoid": (sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))),
+    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: 1.0 * (z > 0)),
+    "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
+    "elu": (
+        lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+        lambda z: np.where(z > 0, 1, np.exp(np.minimum(z, 0))),
+    ),
+    "silu": (lambda z: z * sigmoid(z), lambda z: sigmoid(z) * (1 + z * (1 - sigmoid(z)))),
+    "softplus": (lambda z: np.logaddexp(0, z), sigmoid),
+    "exp": (np.exp, np.exp),
+    "softmax": (softmax, None),  # not element-wise: see through()
+}
+
+
+def through(name, dA, Z):
+    """dL/dZ from dL/dA: dA * sigma'(Z); for softmax the product with its Jacobian."""
+    if name == "softmax":
+        s = softmax(Z)
+        return s * (dA - (s * dA).sum(axis=0))
+    return dA * ACTIVATIONS[name][1](Z)
+
+
+def huber(r, delta=1.0):
+    return np.where(abs(r) <= delta, r**2 / 2, delta * (abs(r) - delta / 2))
+
+
+# Loss of each sample (n,) from Z_L and A_L: mean over the outputs, or sum over the classes.
+LOSSES = {
+    "mse": lambda Z, A, Y: ((A - Y) ** 2).mean(axis=0),
+    "mae": lambda Z, A, Y: abs(A - Y).mean(axis=0),
+    "huber": lambda Z, A, Y: huber(A - Y).mean(axis=0),
+    "cross_entropy": lambda Z, A, Y: (Y * (np.logaddexp.reduce(Z, axis=0) - Z)).sum(axis=0),
+    "binary_cross_entropy": lambda Z, A, Y: (np.logaddexp(0, Z) - Y * Z).mean(axis=0),
+    "poisson": lambda Z, A, Y: (np.exp(Z) - Y * Z).mean(axis=0),
+}
+
+
+def output_delta(loss, activation, Z, A, Y):
+    """Each sample's dL/dZ_L: matched pairs directly from logits, the rest by the chain rule."""
+    n_L = len(Z)
+    if loss == "cross_entropy":
+        return softmax(Z) * Y.sum(axis=0) - Y
+    if loss == "binary_cross_entropy":
+        return (sigmoid(Z) - Y) / n_L
+    if loss == "poisson":
+        return (np.exp(Z) - Y) / n_L
+    r = A - Y
+    dA = {"mse": 2 * r, "mae": np.sign(r), "huber": np.clip(r, -1, 1)}[loss] / n_L
+    return through(activation, dA, Z)
+
+
+def unflatten(theta, sizes):
+    """Views [(W_1, b_1), ...] of a flat vector; a W block is the C-ordered (n_{l-1}, n_l)."""
+    blocks, at = [], 0
+    for n_in, n_out in pairwise(sizes):
+        W = theta[at : at + n_in * n_out].reshape(n_in, n_out).T
+        at += n_in * n_out
+        blocks.append((W, theta[at : at + n_out].reshape(n_out, 1)))
+        at += n_out
+    return blocks
+
+
+def forward(theta, sizes, activations, X, masks=None):
+    """Z_l = W_l A_{l-1} + b_l 1', A_l = sigma_l(Z_l). Lists indexed by l; Z[0] is None."""
+    Z, A = [None], [X.T]
+    for layer, ((W, b), name) in enumerate(
+        zip(unflatten(theta, sizes), activations, strict=True), start=1
+    ):
+        Z.append(W @ A[-1] + b)
+        A.append(ACTIVATIONS[name][0](Z[-1]))
+        if masks and masks.get(layer) is not None:
+            A[-1] = A[-1] * masks[layer]
+    return Z, A
+
+
+def backward(theta, sizes, activations, Z, A, delta, masks=None):
+    """From delta_L: the flat gradient, [delta_1 ... delta_L] and the gradient of the input."""
+    grad, deltas = np.zeros_like(theta), [delta]
+    weights, gradients = unflatten(theta, sizes), unflatten(grad, sizes)
+    for below in range(len(activations) - 1, -1, -1):  # l - 1, for l = L ... 1
+        dW, db = gradients[below]
+        dW += deltas[0] @ A[below].T
+        db += deltas[0].sum(axis=1, keepdims=True)
+        dA = weights[below][0].T @ deltas[0]  # W_l' delta_l
+        if below > 0:
+            if masks and masks.get(below) is not None:
+                dA = dA * masks[below]
+            deltas.insert(0, through(activations[below - 1], dA, Z[below]))
+    return grad, deltas, dA
+
+
+def gradient(theta, sizes, activations, X, Y, loss, w=None, masks=None, l2=0.0):
+    """The loss sum(w_i l_i) / sum(w_i) + l2/2 sum(W^2), its flat gradient and the deltas."""
+    w = np.ones(len(X)) if w is None else w
+    Z, A = forward(theta, sizes, activations, X, masks)
+    L = (w * LOSSES[loss](Z[-1], A[-1], Y.T)).sum() / w.sum()
+    delta = output_delta(loss, activations[-1], Z[-1], A[-1], Y.T) * (w / w.sum())
+    grad, deltas, _ = backward(theta, sizes, activations, Z, A, delta, masks)
+    weights, gradients = unflatten(theta, sizes), unflatten(grad, sizes)
+    for (W, _b), (dW, _db) in zip(weights, gradients, strict=True):
+        L += l2 / 2 * (W**2).sum()
+        dW += l2 * W
+    return L, grad, deltas
+
+
+class SGD:
+    """v <- mu v + g; theta <- theta - eta v, or with Nesterov theta - eta (g + mu v)."""
+
+    def __init__(self, learning_rate, momentum=0.0, nesterov=False):
+        self.learning_rate, self.momentum, self.nesterov = learning_rate, momentum, nesterov
+        self.v = 0.0
+
+    def update(self, theta, g):
+        self.v = self.momentum * self.v + g
+        theta -= self.learning_rate * (g + self.momentum * self.v if self.nesterov else self.v)
+
+
+class Adam:
+    """Algorithm 1 of D. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015."""
+
+    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        self.learning_rate, self.beta1, self.beta2 = learning_rate, beta1, beta2
+        self.epsilon = epsilon
+        self.m, self.v, self.t = 0.0, 0.0, 0
+
+    def update(self, theta, g):
+        self.t += 1
+        self.m = self.beta1 * self.m + (1 - self.beta1) * g
+        self.v = self.beta2 * self.v + (1 - self.beta2) * g**2
+        m_hat, v_hat = self.m / (1 - self.beta1**self.t), self.v / (1 - self.beta2**self.t)
+        theta -= self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+
+
+def step(theta, sizes, activations, X, Y, loss, optimizer, w=None, l2=0.0, weight_decay=0.0):
+    """One step in place: gradient, decay of the weights, update. Returns the loss before it."""
+    L, grad, _ = gradient(theta, sizes, activations, X, Y, loss, w, l2=l2)
+    for W, _b in unflatten(theta, sizes):
+        W -= optimizer.learning_rate * weight_decay * W
+    optimizer.update(theta, grad)
+    return L

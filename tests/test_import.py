@@ -1,0 +1,103 @@
+"""What importing costs and brings along."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+
+import deltarule as dr
+from helpers import run_python
+
+
+def seconds(statement, repeats=5):
+    """The best of five processes: import time is what it is at least."""
+    script = (
+        f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+    )
+    return min(
+        float(
+            subprocess.run(
+                [sys.executable, "-c", script], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for _ in range(repeats)
+    )
+
+
+def test_import_adds_less_than_50_ms_to_numpy():
+    seconds("import deltarule", 1)  # writes the bytecode
+    added = seconds("import numpy; start = time.perf_counter(); import deltarule")
+    assert added < 0.050
+
+
+def test_import_brings_in_nothing_heavy():
+    modules = run_python("import deltarule, json, sys; print(json.dumps(sorted(sys.modules)))")
+    top = {name.split(".")[0] for name in modules}
+    assert not top & {
+        "sklearn",
+        "scipy",
+        "pandas",
+        "polars",
+        "matplotlib",
+        "torch",
+        "jax",
+        "onnx",
+        "pybind11",
+        "eigency",
+        "IPython",
+        "ipywidgets",
+    }
+
+
+def test_the_whole_use_brings_in_nothing_heavy():
+    modules = run_python(
+        """
+        import json, sys
+        import numpy as np
+        import deltarule as dr
+        X = np.ones((9, 2))
+        net = dr.Network([2, 1], seed=0)
+        net.fit(X, X[:, 0], validation_data=(X, X[:, 0]), metrics=["rmse", "r2"], epochs=2)
+        net.evaluate(X, X[:, 0], metrics=["mae"])
+        print(json.dumps(sorted(sys.modules)))
+        """
+    )
+    top = {name.split(".")[0] for name in modules}
+    assert not top & {"sklearn", "scipy", "pandas", "matplotlib", "torch"}
+
+
+def test_run_time_requirements():
+    required = importlib.metadata.requires("deltarule") or []
+    names = {re.match(r"[\w-]+", line).group() for line in required if "extra ==" not in line}
+    assert names == {"numpy", "safetensors", "tqdm"}
+
+
+def test_public_names():
+    assert sorted(dr.__all__) == sorted(set(dr.__all__))
+    assert all(hasattr(dr, name) for name in dr.__all__)
+    for module in ("losses", "optimizers", "initializers", "metrics", "callbacks"):
+        public = getattr(dr, module)
+        assert public.__all__
+        assert all(
+            hasattr(public, name) and getattr(public, name).__doc__ for name in public.__all__
+        )
+
+
+def test_build_info():
+    info = dr.build_info()
+    assert info["version"] == dr.__version__ == importlib.metadata.version("deltarule")
+    text = " ".join(f"{key}={value}" for key, value in info.items()).lower()
+    for word in ("cpu", "compiler", "eigen", "thread"):
+        assert word in text
+
+
+def test_package_is_typed_and_licensed():
+    files = {
+        str(file).replace("\\", "/").split("/")[-1]
+        for file in importlib.metadata.files("deltarule") or []
+    }
+    if "py.typed" not in files:  # an editable installation lists no package files
+        from pathlib import Path
+
+        assert (Path(dr.__file__).parent / "py.typed").exists()
+    assert importlib.metadata.metadata("deltarule")["License-Expression"] == "BSD-3-Clause"
