@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -59,7 +60,7 @@ def rng(*key):
 
 def level():
     """The CPU level of the loaded core: "v2", "v3" or "v4"."""
-    return "v" + str(dr.build_info()["cpu_level"]).lstrip("v")
+    return re.search(r"v[234]", dr.build_info()["cpu_level"]).group()
 
 
 def dense(sizes, activations, *, dtype="float64", seed=0, dropout=None, biases=True):

@@ -55,7 +55,7 @@ def test_any_width(width, dtype):
     _, grad, _ = reference.gradient(theta, sizes, names, X.astype(float), Y.astype(float), "mse")
     rtol = tolerance(dtype, terms=width + 9)
     assert close(net.predict(X), A[-1].T, rtol)
-    assert close(net.gradient(X, Y)[1], grad, rtol)
+    assert close(net.gradient(X, Y, loss="mse")[1], grad, rtol)
 
 
 @pytest.mark.parametrize("loss", list(reference.LOSSES))
@@ -143,7 +143,7 @@ def test_trace_in_training_mode_shows_the_masks():
     assert close(dropout.a[~dropped], (tanh.a / 0.75)[~dropped], 1e-12)
     loss, gradient = net.gradient(X, Y, training=True)
     assert t.loss == loss
-    assert np.array_equal(t.layers[0].dW, net.unflatten(gradient)[0].W)
+    assert np.array_equal(t.layers[0].dW, net.unflatten(gradient)[0][0])
 
 
 def test_a_dense_layer_followed_by_an_activation_is_the_fused_layer():
@@ -219,13 +219,12 @@ def test_activations_at_the_edges_of_the_number_line(name, dtype):
         expected = reference.ACTIVATIONS[name][0](z.astype(float)).astype(dtype)
     actual = net.predict(z)
     assert not np.isnan(actual).any()
-    normal = abs(expected) >= info.tiny  # below, a number counts as zero
-    ulps = 8 * info.eps
     overflow = np.isinf(expected)
-    assert (np.isinf(actual) == overflow).all()
-    keep = normal & ~overflow
-    assert (abs(actual - expected)[keep] <= ulps * abs(expected)[keep]).all()
-    assert (abs(actual[~normal]) <= info.tiny).all()
+    assert np.array_equal(actual[overflow], expected[overflow])
+    z, actual, expected = (each[~overflow].astype(float) for each in (z, actual, expected))
+    # A subnormal number counts as zero, also the sigmoid inside of silu (then times |z|).
+    flushed = info.tiny * np.clip(abs(z), 1, 1000)
+    assert (abs(actual - expected) <= 8 * info.eps * abs(expected) + flushed).all()
 
 
 def test_relu_keeps_nan():

@@ -229,12 +229,13 @@ def test_gradient_has_the_layout_of_theta():
     _, grad, _ = reference.gradient(net.theta, sizes, names, X, Y, "mse")
     _, gradient = net.gradient(X, Y)
     assert gradient.dtype == net.theta.dtype
-    for part, layer, (dW, db) in zip(
+    parts = zip(
         net.unflatten(gradient), dense_layers(net), reference.unflatten(grad, sizes), strict=True
-    ):
-        assert part.W.shape == layer.W.shape
-        assert close(part.W, dW, 1e-12)
-        assert close(part.b, db[:, 0], 1e-12)
+    )
+    for (W, b), layer, (dW, db) in parts:
+        assert W.shape == layer.W.shape
+        assert close(W, dW, 1e-12)
+        assert close(b, db[:, 0], 1e-12)
 
 
 def test_huber_takes_its_delta():

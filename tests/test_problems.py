@@ -49,13 +49,13 @@ def test_every_optimiser_solves_every_small_problem(name, make):
 
 
 def spirals():
-    t = np.sqrt(np.linspace(0.05, 1, 100)) * 3 * np.pi
-    arm = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 10
+    t = np.sqrt(np.linspace(0.05, 1, 100)) * 2 * np.pi
+    arm = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 6
     return np.concatenate([arm, -arm]), np.repeat([0, 1], 100)
 
 
 def test_two_spirals():
     X, y = spirals()
     net = dr.Network([2, 32, 32, 2], activation="tanh", output="softmax", seed=0)
-    net.fit(X, y, optimizer=dr.Adam(learning_rate=0.01), epochs=600, batch_size=20, seed=0)
+    net.fit(X, y, optimizer=dr.Adam(learning_rate=0.01), epochs=500, batch_size=20, seed=0)
     assert net.evaluate(X, y, metrics=["accuracy"])["accuracy"] >= 0.99

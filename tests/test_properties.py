@@ -67,14 +67,10 @@ def test_hidden_units_may_change_places(n_in, hidden, n_out, seed, name):
     other.layers[0].b[:] = net.layers[0].b[order]
     other.layers[1].W[:] = net.layers[1].W[:, order]
     assert close(other.predict(X), prediction, 1e-12)
-    here, there = net.unflatten(gradient), other.unflatten(other.gradient(X, Y)[1])
+    (dW1, db1), (dW2, db2) = net.unflatten(gradient)
+    (dV1, dc1), (dV2, dc2) = other.unflatten(other.gradient(X, Y)[1])
     scale = abs(gradient).max()
-    for a, b in (
-        (here[0].W[order], there[0].W),
-        (here[0].b[order], there[0].b),
-        (here[1].W[:, order], there[1].W),
-        (here[1].b, there[1].b),
-    ):
+    for a, b in ((dW1[order], dV1), (db1[order], dc1), (dW2[:, order], dV2), (db2, dc2)):
         assert abs(a - b).max() <= 1e-12 * scale
 
 

@@ -18,7 +18,7 @@ SETTING = '''
         return X, np.sin(3 * X.sum(axis=1, keepdims=True))
 
     X, Y = data(40, 0)
-    run = dict(epochs=30, batch_size=9, validation_data=data(20, 1), tol=TOL, patience=2,
+    run = dict(epochs=30, batch_size=9, validation_data=data(20, 1), tol=TOL, patience=PATIENCE,
                metrics=["rmse"])
 
     def make(optimizer, dtype):
@@ -72,12 +72,13 @@ RESUME = (
     print(json.dumps(results))
 """
 )
-# The improvement that ends these runs by patience, after more than 40 steps.
-TOLS = {"adam": 0.02, "momentum": 0.02}
+# The rule that ends these runs after more than 40 steps.
+TOL_AND_PATIENCE = {"adam": ("0.002", "4"), "momentum": ("0.01", "6")}
 
 
 def script(source, optimizer):
-    return source.replace("TOL", str(TOLS[optimizer]), 1)
+    tol, patience = TOL_AND_PATIENCE[optimizer]
+    return source.replace("TOL", tol).replace("PATIENCE", patience)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "momentum"])

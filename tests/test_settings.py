@@ -13,7 +13,7 @@ from tolerances import close
 NAN, INF = float("nan"), float("inf")
 
 
-def refused(error, match):
+def refused(error, match=None):
     return pytest.raises(error, match=match)
 
 
@@ -293,7 +293,7 @@ FIT = bad(
 
 @pytest.mark.parametrize(("name", "value"), FIT)
 def test_bad_settings_of_fit_are_refused(name, value):
-    with Kept() as net, refused(ERRORS, name):
+    with Kept() as net, refused(ERRORS, name.removesuffix("_data")):
         net.fit(*problem(30), **{"epochs": 1, name: value})
 
 
@@ -388,11 +388,11 @@ def test_learning_rates_of_any_real_type():
 @pytest.mark.parametrize("size", [0, -1, 2.5, 3.0, NAN, "3", None, True, [3], 10**30])
 def test_bad_sizes(size):
     every = (*ERRORS, MemoryError)
-    with refused(every, ""):
+    with refused(every):
         dr.Network([3, size, 1])
-    with refused(every, ""):
+    with refused(every):
         dr.Network([dr.Input(3), dr.Dense(size)])
-    with refused(every, ""):
+    with refused(every):
         dr.Network([dr.Input(size), dr.Dense(2)])
 
 

@@ -220,7 +220,7 @@ def test_integer_weights_are_repeated_rows(scaled, dtype):
         layers = [layers[0], dr.Standardize(), *layers[1:], dr.Rescale()]
         X, Y = 3 * X + 10, 7 * Y - 5
     weighted, repeated = (dr.Network(layers, dtype=dtype, seed=0) for _ in range(2))
-    settings = {"epochs": 20, "batch_size": None, "optimizer": dr.SGD(learning_rate=0.1)}
+    settings = {"epochs": 20, "batch_size": None, "optimizer": dr.SGD(learning_rate=0.001)}
     one = weighted.fit(X, Y, sample_weight=w, **settings)
     other = repeated.fit(X.repeat(w, axis=0), Y.repeat(w, axis=0), **settings)
     rtol = 20 * tolerance(dtype, terms=w.sum())

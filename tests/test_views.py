@@ -102,16 +102,16 @@ def test_views_outlive_the_network():
 def test_unflatten(net):
     v = np.arange(net.n_parameters, dtype=float)
     parts = net.unflatten(v)
-    for part, layer in zip(
-        [p for p in parts if p.W is not None],
-        [la for la in net.layers if la.W is not None],
-        strict=True,
-    ):
-        assert part.W.shape == layer.W.shape
-        assert part.b.shape == layer.b.shape
-        assert np.shares_memory(part.W, v)
-    first = next(part for part in parts if part.W is not None)
-    first.W[0, 1] = -1
+    assert len(parts) == len(net.layers)
+    for part, layer in zip(parts, net.layers, strict=True):
+        assert (part is None) == (layer.W is None)
+        if part is not None:
+            W, b = part
+            assert W.shape == layer.W.shape
+            assert b.shape == layer.b.shape
+            assert np.shares_memory(W, v)
+            assert np.shares_memory(b, v)
+    parts[1][0][0, 1] = -1
     assert v[5] == -1
     for wrong in (v[:-1], v[None]):
         with pytest.raises(ValueError, match="shape"):

@@ -13,7 +13,8 @@ namespace {
 DType dtype_of(const py::dtype &dtype, const char *name) {
     const auto size = dtype.itemsize();
     switch (dtype.kind()) {
-    case 'b': return DType::boolean;
+    case 'b':
+        return DType::boolean;
     case 'i':
         return size == 1   ? DType::int8
                : size == 2 ? DType::int16
@@ -28,7 +29,8 @@ DType dtype_of(const py::dtype &dtype, const char *name) {
         if (size == 2 || size == 4 || size == 8)
             return size == 2 ? DType::float16 : size == 4 ? DType::float32 : DType::float64;
         break;
-    default: break;
+    default:
+        break;
     }
     throw py::type_error(std::string(name) + " has a dtype that cannot be read in place: " +
                          py::str(dtype).cast<std::string>());

@@ -19,7 +19,8 @@ ArrayView view_of(const py::array &array, const char *name);
 
 // A row source over an array, which it keeps alive.
 template <class T> struct OwnedSource {
-    OwnedSource(py::array a, const char *name) : array(std::move(a)), source(view_of(array, name)) {}
+    OwnedSource(py::array a, const char *name)
+        : array(std::move(a)), source(view_of(array, name)) {}
     py::array array;
     StridedSource<T> source;
 };
@@ -65,18 +66,21 @@ template <class T> py::array vector_view(py::handle owner, T *data, Index size, 
     return array;
 }
 
-// Data pointer of a C-contiguous array of exactly `size` elements of T. TypeError/ValueError otherwise.
+// Data pointer of a C-contiguous array of exactly `size` elements of T. TypeError/ValueError
+// otherwise.
 template <class T> T *contiguous_data(const py::array &array, Index size, const char *name) {
     const bool same = py::isinstance<py::array_t<T, py::array::c_style>>(array);
     if (!same)
-        throw py::type_error(std::string(name) + " must be a C-contiguous array of the network's dtype");
+        throw py::type_error(std::string(name) +
+                             " must be a C-contiguous array of the network's dtype");
     if (array.size() != size)
         throw std::invalid_argument(std::string(name) + " must have " + std::to_string(size) +
                                     " elements, got " + std::to_string(array.size()));
     return const_cast<T *>(static_cast<const T *>(array.data()));
 }
 
-// Asks Python for signals, at most every 50 ms; true leaves its exception set. Call without the GIL.
+// Asks Python for signals, at most every 50 ms; true leaves its exception set. Call without the
+// GIL.
 Poll signal_poll();
 
 // After a call that was abandoned by signal_poll: raises what the signal raised.

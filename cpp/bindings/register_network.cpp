@@ -88,9 +88,9 @@ py::tuple backward_of(const Network<T> &network, const py::array &X,
         const py::gil_scoped_release release;
         Buffer<T> sum(network.n_parameters()); // aligned, with room for whole packets
         if (rows > 0)
-            finished = backward(network, source.source, given.source,
-                                pass_for(network, seed, training), signal_poll(), sum.data(),
-                                input_gradient.mutable_data());
+            finished =
+                backward(network, source.source, given.source, pass_for(network, seed, training),
+                         signal_poll(), sum.data(), input_gradient.mutable_data());
         std::copy_n(sum.data(), sum.size(), gradient.mutable_data());
     }
     raise_if_abandoned(finished);
@@ -175,21 +175,23 @@ template <class T> void register_network(py::module_ &m, const char *name, const
         .def("layout", &layout<T>)
         .def("predict", &predict_into<T>, "X"_a, "out"_a)
         .def("fit_scaling", &fit_scaling_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true))
-        .def("evaluate",
-             [](const N &n, const py::array &X, const py::array &y, const Weights &w,
-                const LossSpec &loss) { return loss_of<T>(n, X, y, w, loss, Pass{}, nullptr); },
-             "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a)
-        .def("gradient",
-             [](const N &n, const py::array &X, const py::array &y, const Weights &w,
-                const LossSpec &loss, std::uint64_t seed, bool training, py::array out) {
-                 T *data = contiguous_data<T>(out, n.n_parameters(), "out");
-                 Buffer<T> sum(n.n_parameters()); // aligned, with room for whole packets
-                 const double value =
-                     loss_of<T>(n, X, y, w, loss, pass_for(n, seed, training), sum.data());
-                 std::copy_n(sum.data(), sum.size(), data);
-                 return value;
-             },
-             "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "seed"_a, "training"_a, "out"_a)
+        .def(
+            "evaluate",
+            [](const N &n, const py::array &X, const py::array &y, const Weights &w,
+               const LossSpec &loss) { return loss_of<T>(n, X, y, w, loss, Pass{}, nullptr); },
+            "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a)
+        .def(
+            "gradient",
+            [](const N &n, const py::array &X, const py::array &y, const Weights &w,
+               const LossSpec &loss, std::uint64_t seed, bool training, py::array out) {
+                T *data = contiguous_data<T>(out, n.n_parameters(), "out");
+                Buffer<T> sum(n.n_parameters()); // aligned, with room for whole packets
+                const double value =
+                    loss_of<T>(n, X, y, w, loss, pass_for(n, seed, training), sum.data());
+                std::copy_n(sum.data(), sum.size(), data);
+                return value;
+            },
+            "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "seed"_a, "training"_a, "out"_a)
         .def("backward", &backward_of<T>, "X"_a, "output_gradient"_a, "seed"_a, "training"_a)
         .def("trace", &trace_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "seed"_a,
              "training"_a);

@@ -16,8 +16,8 @@ void register_layer(py::module_ &m) {
     py::class_<LayerSpec>(m, "LayerSpec", py::module_local(), py::is_final())
         .def(py::init([](std::string kind, Index units, std::string activation, double alpha,
                          double rate, std::string initializer, double gain) {
-                 return LayerSpec{std::move(kind), units, std::move(activation), alpha,
-                                  rate, std::move(initializer), gain};
+                 return LayerSpec{std::move(kind),        units, std::move(activation), alpha, rate,
+                                  std::move(initializer), gain};
              }),
              "kind"_a, py::kw_only(), "units"_a = 0, "activation"_a = "identity", "alpha"_a = 0.0,
              "rate"_a = 0.0, "initializer"_a = "zeros", "gain"_a = 1.0)
@@ -47,15 +47,21 @@ void register_optimizer(py::module_ &m) {
         .def(py::init([](const std::string &name, double learning_rate, double momentum,
                          bool nesterov, double beta1, double beta2, double epsilon, double l2,
                          double weight_decay) {
-                 return O{optimizer_kind(name), learning_rate, momentum, nesterov, beta1,
-                          beta2, epsilon, l2, weight_decay};
+                 return O{optimizer_kind(name),
+                          learning_rate,
+                          momentum,
+                          nesterov,
+                          beta1,
+                          beta2,
+                          epsilon,
+                          l2,
+                          weight_decay};
              }),
              "name"_a, py::kw_only(), "learning_rate"_a, "momentum"_a = 0.0, "nesterov"_a = false,
              "beta1"_a = 0.9, "beta2"_a = 0.999, "epsilon"_a = 1e-8, "l2"_a = 0.0,
              "weight_decay"_a = 0.0)
-        .def_property_readonly("name", [](const O &o) {
-            return o.kind == OptimizerKind::adam ? "adam" : "sgd";
-        })
+        .def_property_readonly(
+            "name", [](const O &o) { return o.kind == OptimizerKind::adam ? "adam" : "sgd"; })
         .def_readwrite("learning_rate", &O::learning_rate)
         .def_readwrite("momentum", &O::momentum)
         .def_readwrite("nesterov", &O::nesterov)
@@ -74,8 +80,8 @@ void register_options(py::module_ &m) {
                          double tol, std::int64_t patience) {
                  if (batch_size < 1)
                      throw py::value_error("batch_size must be at least 1");
-                 return R{batch_size, shuffle, epochs, max_steps, slice_seconds,
-                          pause_each_epoch, tol, patience};
+                 return R{batch_size,    shuffle,          epochs, max_steps,
+                          slice_seconds, pause_each_epoch, tol,    patience};
              }),
              py::kw_only(), "batch_size"_a, "shuffle"_a, "epochs"_a, "max_steps"_a = -1,
              "slice_seconds"_a = -1.0, "pause_each_epoch"_a = false, "tol"_a = -1.0,

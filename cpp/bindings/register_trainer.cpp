@@ -20,13 +20,20 @@ using Scalar = std::variant<bool, std::int64_t, std::uint64_t, double>;
 
 const char *status_name(Status status) {
     switch (status) {
-    case Status::paused: return "paused";
-    case Status::epoch: return "epoch";
-    case Status::max_steps: return "max_steps";
-    case Status::epochs: return "epochs";
-    case Status::converged: return "converged";
-    case Status::diverged: return "diverged";
-    case Status::interrupted: break;
+    case Status::paused:
+        return "paused";
+    case Status::epoch:
+        return "epoch";
+    case Status::max_steps:
+        return "max_steps";
+    case Status::epochs:
+        return "epochs";
+    case Status::converged:
+        return "converged";
+    case Status::diverged:
+        return "diverged";
+    case Status::interrupted:
+        break;
     }
     return "interrupted";
 }
@@ -83,8 +90,8 @@ template <class T> const char *run(BoundTrainer<T> &t, const RunOptions &options
     Status status;
     {
         const py::gil_scoped_release release;
-        status = t.run(t.data->view, t.validation ? t.validation->view : none, options,
-                       signal_poll());
+        status =
+            t.run(t.data->view, t.validation ? t.validation->view : none, options, signal_poll());
     }
     raise_if_abandoned(status != Status::interrupted);
     return status_name(status);
@@ -106,7 +113,8 @@ template <class T> void apply(BoundTrainer<T> &t, const py::array &gradient) {
     t.apply(data);
 }
 
-template <class T> std::vector<std::tuple<double, double, double>> take_records(BoundTrainer<T> &t) {
+template <class T>
+std::vector<std::tuple<double, double, double>> take_records(BoundTrainer<T> &t) {
     std::vector<std::tuple<double, double, double>> taken;
     for (const EpochRecord &r : t.records)
         taken.emplace_back(r.loss, r.validation_loss, r.seconds);
@@ -145,9 +153,9 @@ template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) 
     const bool counts_fit = state.step >= 0 && state.epoch >= 0 && state.epochs_since_best >= 0 &&
                             optimizer_steps >= 0 && state.epoch_first_step >= 0 &&
                             state.epoch_first_step <= state.step;
-    const bool place_fits = !state.in_epoch || (state.rows > 0 && state.position >= 0 &&
-                                                state.position <= state.rows &&
-                                                state.batch_size > 0);
+    const bool place_fits =
+        !state.in_epoch || (state.rows > 0 && state.position >= 0 && state.position <= state.rows &&
+                            state.batch_size > 0);
     if (!counts_fit || !place_fits)
         throw std::invalid_argument("the trainer's counters contradict each other");
     t.state = state;

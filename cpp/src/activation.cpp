@@ -8,22 +8,33 @@ namespace deltarule {
 
 namespace {
 
-constexpr std::array<std::string_view, 10> kNames = {
-    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "silu", "softplus", "exp", "softmax"};
+constexpr std::array<std::string_view, 10> kNames = {"identity",   "sigmoid", "tanh", "relu",
+                                                     "leaky_relu", "elu",     "silu", "softplus",
+                                                     "exp",        "softmax"};
 
 // Calls f with the struct of an element-wise activation (not softmax).
 template <class F> void visit(const Activation &activation, F &&f) {
     switch (activation.kind) {
-    case ActivationKind::identity: return f(Identity{});
-    case ActivationKind::sigmoid: return f(Sigmoid{});
-    case ActivationKind::tanh: return f(Tanh{});
-    case ActivationKind::relu: return f(Relu{});
-    case ActivationKind::leaky_relu: return f(LeakyRelu{activation.alpha});
-    case ActivationKind::elu: return f(Elu{activation.alpha});
-    case ActivationKind::silu: return f(Silu{});
-    case ActivationKind::softplus: return f(Softplus{});
-    case ActivationKind::exp: return f(Exp{});
-    case ActivationKind::softmax: break;
+    case ActivationKind::identity:
+        return f(Identity{});
+    case ActivationKind::sigmoid:
+        return f(Sigmoid{});
+    case ActivationKind::tanh:
+        return f(Tanh{});
+    case ActivationKind::relu:
+        return f(Relu{});
+    case ActivationKind::leaky_relu:
+        return f(LeakyRelu{activation.alpha});
+    case ActivationKind::elu:
+        return f(Elu{activation.alpha});
+    case ActivationKind::silu:
+        return f(Silu{});
+    case ActivationKind::softplus:
+        return f(Softplus{});
+    case ActivationKind::exp:
+        return f(Exp{});
+    case ActivationKind::softmax:
+        break;
     }
 }
 

@@ -19,8 +19,9 @@ template <class F> bool for_blocks(Index rows, Index step, const Poll &poll, F &
     return true;
 }
 
-template <class T> void gather_rows(const Source<T> &source, Index first, Index n, Index *rows,
-                                    Columns<T> out, Check check, const char *name) {
+template <class T>
+void gather_rows(const Source<T> &source, Index first, Index n, Index *rows, Columns<T> out,
+                 Check check, const char *name) {
     for (Index j = 0; j < n; ++j)
         rows[j] = first + j;
     if (!source.gather(rows, n, out.data, out.ld, check))

@@ -85,7 +85,7 @@ using TileFunction = void (*)(Index, const T *, Index, const T *, Index, Index, 
 
 template <class T, int NV> constexpr std::array<TileFunction<T>, 4> tiles_of() {
     constexpr int kMax = Tile<T>::kColumns;
-    return {tile<T, NV, 1>, tile<T, NV, 2>, tile<T, NV, 4>, tile<T, NV, kMax == 8 ? 8 : 4>};
+    return {tile<T, NV, 1>, tile<T, NV, 2>, tile<T, NV, 4>, tile < T, NV, kMax == 8 ? 8 : 4 > };
 }
 
 // kTiles[packets - 1][log2 columns]
@@ -137,9 +137,9 @@ template <class T> void pack_transpose(Index m, Index k, const T *a, Index a_ste
                 V square[kP];
                 const Index have = std::min(kP, m - i - v);
                 for (Index q = 0; q < kP; ++q)
-                    square[q] = q < have
-                                    ? simd::load_first<V>(a + (i + v + q) * a_step + t, k - t < kP ? k - t : kP)
-                                    : simd::zero<V>();
+                    square[q] = q < have ? simd::load_first<V>(a + (i + v + q) * a_step + t,
+                                                               k - t < kP ? k - t : kP)
+                                         : simd::zero<V>();
                 simd::transpose(square);
                 for (Index q = 0; q < std::min(kP, k - t); ++q)
                     simd::store(out + (t + q) * width + v, square[q]);
@@ -148,8 +148,8 @@ template <class T> void pack_transpose(Index m, Index k, const T *a, Index a_ste
     }
 }
 
-// Runs the product; calls finish(i0, i1, j0, j1) when those elements of C are complete. Columns are the
-// outer loop and rows the inner one, so that C is walked down contiguous memory.
+// Runs the product; calls finish(i0, i1, j0, j1) when those elements of C are complete. Columns are
+// the outer loop and rows the inner one, so that C is walked down contiguous memory.
 template <class T, class Finish>
 void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
     constexpr Index kRows = Tile<T>::kRows;
@@ -226,7 +226,8 @@ template <class T> void no_finish(Index, Index, Index, Index) {}
 template <class T> Index scratch_size(Index inputs, Index outputs) {
     const Index packed = kPackedBytes / Index(sizeof(T)) + Tile<T>::kRows * kChain;
     const Index block = (std::max(inputs, outputs) + 16) * kChain; // what a small layer can fill
-    return std::min(packed, block + Tile<T>::kRows * kChain) + kNarrow * padded(std::max(inputs, outputs));
+    return std::min(packed, block + Tile<T>::kRows * kChain) +
+           kNarrow * padded(std::max(inputs, outputs));
 }
 
 template <class T>

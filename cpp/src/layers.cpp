@@ -37,8 +37,8 @@ void Dense<T>::forward(const Numbers<T> &p, Columns<const T> in, const Slot<T> &
 }
 
 template <class T>
-void Dense<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &slot,
-                        Columns<T> d_in, Index n, const Pass &pass) const {
+void Dense<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &slot, Columns<T> d_in,
+                        Index n, const Pass &pass) const {
     if (!pass.logits)
         multiply_by_slope<T>(activation, outputs, n, slot.z, slot.a, slot.delta);
     if (d_in)
@@ -83,9 +83,8 @@ void Standardize<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<
                               Columns<T> d_in, Index n, const Pass &) const {
     const T *scale = p.state + inputs;
     if (d_in)
-        map<T>(outputs, n, slot.delta, d_in, [&](const P<T> &d, Index i) {
-            return simd::div(d, simd::load<P<T>>(scale + i));
-        });
+        map<T>(outputs, n, slot.delta, d_in,
+               [&](const P<T> &d, Index i) { return simd::div(d, simd::load<P<T>>(scale + i)); });
 }
 
 template <class T>
@@ -102,9 +101,8 @@ void Rescale<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &
                           Columns<T> d_in, Index n, const Pass &) const {
     const T *scale = p.state + inputs;
     if (d_in)
-        map<T>(outputs, n, slot.delta, d_in, [&](const P<T> &d, Index i) {
-            return simd::mul(d, simd::load<P<T>>(scale + i));
-        });
+        map<T>(outputs, n, slot.delta, d_in,
+               [&](const P<T> &d, Index i) { return simd::mul(d, simd::load<P<T>>(scale + i)); });
 }
 
 template <class T>
@@ -143,9 +141,8 @@ void Dropout<T>::backward(const Numbers<T> &, Columns<const T>, const Slot<T> &s
         return copy<T>(outputs, n, slot.delta, d_in);
     for (Index j = 0; j < n; ++j)
         for (Index i = 0; i < outputs; i += simd::kLanes<T>)
-            simd::store(d_in.column(j) + i,
-                        simd::mul(simd::load<P<T>>(slot.delta.column(j) + i),
-                                  simd::load<P<T>>(slot.mask.column(j) + i)));
+            simd::store(d_in.column(j) + i, simd::mul(simd::load<P<T>>(slot.delta.column(j) + i),
+                                                      simd::load<P<T>>(slot.mask.column(j) + i)));
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \

@@ -62,8 +62,9 @@ struct Poisson {
     }
 };
 
-// Σ over the outputs of one column; gradient times `factor`. Columns with fewer than 4 outputs go one
-// number at a time, the others in packets and virtual lanes: the choice depends on the width alone.
+// Σ over the outputs of one column; gradient times `factor`. Columns with fewer than 4 outputs go
+// one number at a time, the others in packets and virtual lanes: the choice depends on the width
+// alone.
 template <class T, class L>
 T element_wise_column(const L &loss, Index rows, const T *out, const T *y, T factor, T *d) {
     if (rows < 4) {
@@ -81,7 +82,8 @@ T element_wise_column(const L &loss, Index rows, const T *out, const T *y, T fac
     simd::Lanes16<T> lanes(T(0));
     const auto add = [&](V &sum, const T *o, const T *t, T *g, Index count) {
         V gradient;
-        const V value = loss(simd::load_first<V>(o, count), simd::load_first<V>(t, count), gradient);
+        const V value =
+            loss(simd::load_first<V>(o, count), simd::load_first<V>(t, count), gradient);
         if (g)
             simd::store_first(g, simd::mul(scale, gradient), count);
         if (count == simd::kLanes<T>) {
@@ -165,16 +167,21 @@ bool accepts(LossKind loss, ActivationKind output) {
         return output == ActivationKind::softmax || output == ActivationKind::identity;
     case LossKind::binary_cross_entropy:
         return output == ActivationKind::sigmoid || output == ActivationKind::identity;
-    case LossKind::poisson: return output == ActivationKind::exp;
-    default: return true;
+    case LossKind::poisson:
+        return output == ActivationKind::exp;
+    default:
+        return true;
     }
 }
 
 const char *accepted_outputs(LossKind loss) {
     switch (loss) {
-    case LossKind::cross_entropy: return "'softmax' or 'identity' (logits)";
-    case LossKind::binary_cross_entropy: return "'sigmoid' or 'identity' (logits)";
-    default: return "'exp'";
+    case LossKind::cross_entropy:
+        return "'softmax' or 'identity' (logits)";
+    case LossKind::binary_cross_entropy:
+        return "'sigmoid' or 'identity' (logits)";
+    default:
+        return "'exp'";
     }
 }
 
@@ -197,8 +204,9 @@ Loss::Loss(const LossSpec &spec, ActivationKind output, Index n_outputs, Index t
                                     accepted_outputs(spec.kind) + ", the network's is '" +
                                     std::string(activation_name(output)) + "'");
     if (spec.kind == LossKind::cross_entropy && n_outputs < 2)
-        throw std::invalid_argument("loss 'cross_entropy' needs at least 2 outputs, the network has 1: "
-                                    "use 'binary_cross_entropy' with a sigmoid output");
+        throw std::invalid_argument(
+            "loss 'cross_entropy' needs at least 2 outputs, the network has 1: "
+            "use 'binary_cross_entropy' with a sigmoid output");
     class_index_ = spec.kind == LossKind::cross_entropy && target_width == 1;
     if (!class_index_ && target_width != n_outputs)
         throw std::invalid_argument("y must have " + std::to_string(n_outputs) +
@@ -213,13 +221,18 @@ double Loss::operator()(Index n, Columns<const T> out, Columns<const T> y, const
                         double total_weight, Columns<T> d) const {
     const Index m = n_outputs_;
     switch (spec_.kind) {
-    case LossKind::mse: return element_wise(Mse{}, m, n, out, y, w, total_weight, d);
-    case LossKind::mae: return element_wise(Mae{}, m, n, out, y, w, total_weight, d);
-    case LossKind::huber: return element_wise(Huber{spec_.delta}, m, n, out, y, w, total_weight, d);
+    case LossKind::mse:
+        return element_wise(Mse{}, m, n, out, y, w, total_weight, d);
+    case LossKind::mae:
+        return element_wise(Mae{}, m, n, out, y, w, total_weight, d);
+    case LossKind::huber:
+        return element_wise(Huber{spec_.delta}, m, n, out, y, w, total_weight, d);
     case LossKind::binary_cross_entropy:
         return element_wise(BinaryCrossEntropy{}, m, n, out, y, w, total_weight, d);
-    case LossKind::poisson: return element_wise(Poisson{}, m, n, out, y, w, total_weight, d);
-    case LossKind::cross_entropy: break;
+    case LossKind::poisson:
+        return element_wise(Poisson{}, m, n, out, y, w, total_weight, d);
+    case LossKind::cross_entropy:
+        break;
     }
     return cross_entropy(class_index_, m, n, out, y, w, total_weight, d);
 }

@@ -35,7 +35,8 @@ Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::ui
     for (std::size_t l = 0; l < specs.size(); ++l) {
         if (specs[l].kind == "standardize" && l != 0)
             throw std::invalid_argument("Standardize must be the first layer after Input, found at "
-                                        "layer " + std::to_string(l));
+                                        "layer " +
+                                        std::to_string(l));
         if (specs[l].kind == "rescale" && l + 1 != specs.size())
             throw std::invalid_argument("Rescale must be the last layer, found at layer " +
                                         std::to_string(l) + " of " + std::to_string(specs.size()));
@@ -69,12 +70,13 @@ template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width
         layers_.push_back(Dropout<T>{width, width, spec.rate, layers_.size()});
     else
         throw std::invalid_argument("unknown kind of layer '" + spec.kind + "'");
-    const Index theta = layout_.empty() ? 0 : layout_.back().theta_offset + layout_.back().n_parameters;
+    const Index theta =
+        layout_.empty() ? 0 : layout_.back().theta_offset + layout_.back().n_parameters;
     const Index state = layout_.empty() ? 0 : layout_.back().state_offset + layout_.back().n_state;
     std::visit(
         [&](const auto &layer) {
-            layout_.push_back({layer.inputs, layer.outputs, theta, layer.n_parameters(), state,
-                               layer.n_state()});
+            layout_.push_back(
+                {layer.inputs, layer.outputs, theta, layer.n_parameters(), state, layer.n_state()});
             fitted.push_back(layer.n_state() == 0);
         },
         layers_.back());
@@ -89,8 +91,8 @@ template <class T> void Network<T>::draw_weights(std::size_t l, const LayerSpec 
     T *W = theta() + layout.theta_offset;
     const Index size = layout.n_inputs * layout.n_outputs;
     for (Index i = 0; i < size && deviation != 0; i += 4) {
-        const Words words = draw(seed_, Stream::initial_weights,
-                                 {0, l, static_cast<std::uint64_t>(i / 4), 0});
+        const Words words =
+            draw(seed_, Stream::initial_weights, {0, l, static_cast<std::uint64_t>(i / 4), 0});
         double x[4];
         for (std::size_t q = 0; q < 4; q += 2) {
             if (normal) {
@@ -126,8 +128,9 @@ void Network<T>::forward(Workspace<T> &w, Index first, Index n, const Pass &pass
         Pass here = pass;
         here.logits = pass.logits && l + 1 == layers_.size();
         const Slot<T> slot = w.slots[l].from(first);
-        std::visit([&](const auto &layer) { layer.forward(numbers(l, w.scratch), in, slot, n, here); },
-                   layers_[l]);
+        std::visit(
+            [&](const auto &layer) { layer.forward(numbers(l, w.scratch), in, slot, n, here); },
+            layers_[l]);
         in = slot.a;
     }
 }
@@ -162,8 +165,8 @@ void Network<T>::gradient(Workspace<T> &w, Index first, Index n, T *gradient, bo
         std::visit(
             [&](const auto &layer) {
                 if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
-                    layer.gradient(in, w.slots[l].from(first),
-                                   gradient + layout_[l].theta_offset, add, w.scratch, n);
+                    layer.gradient(in, w.slots[l].from(first), gradient + layout_[l].theta_offset,
+                                   add, w.scratch, n);
             },
             layers_[l]);
     }

@@ -83,8 +83,8 @@ void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace
         refuse(*data.weight, data.prefix + "sample_weight");
 }
 
-// Columns [first, first + n) of the workspace, gathered before: Σ w_i ℓ_i, and with `backward` every
-// delta that the gradient needs, or all of them with keep_all.
+// Columns [first, first + n) of the workspace, gathered before: Σ w_i ℓ_i, and with `backward`
+// every delta that the gradient needs, or all of them with keep_all.
 template <class T>
 double Objective<T>::block(Index first, Index n, bool weighted, double total_weight, Pass pass,
                            Workspace<T> &w, bool backward, bool keep_all) const {
@@ -115,7 +115,8 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
         gather(data, {batch.order, batch.first + done, n}, w, 0);
         Pass here = pass;
         here.position = done;
-        sum += block(0, n, data.weight != nullptr, total_weight, here, w, gradient != nullptr, false);
+        sum +=
+            block(0, n, data.weight != nullptr, total_weight, here, w, gradient != nullptr, false);
         if (gradient)
             network_.gradient(w, 0, n, gradient, done > 0);
     }

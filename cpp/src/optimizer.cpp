@@ -99,8 +99,7 @@ void Optimizer<T>::adam(Index first, Index count, const T *gradient, T *theta, b
     const P<T> beta1 = constant<T>(spec_.beta1), rest1 = constant<T>(1 - spec_.beta1);
     const P<T> beta2 = constant<T>(spec_.beta2), rest2 = constant<T>(1 - spec_.beta2);
     const P<T> epsilon = constant<T>(spec_.epsilon), l2 = constant<T>(is_weight ? spec_.l2 : 0);
-    const P<T> kept =
-        constant<T>(is_weight ? 1 - spec_.learning_rate * spec_.weight_decay : 1);
+    const P<T> kept = constant<T>(is_weight ? 1 - spec_.learning_rate * spec_.weight_decay : 1);
     T *mean = first_.data() + first, *square = second_.data() + first;
     for_packets<T>(count, [&](Index i, Index lanes) {
         const P<T> parameter = load(theta + i, lanes);

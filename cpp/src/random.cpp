@@ -72,8 +72,8 @@ RowOrder::RowOrder(Index n) : n_(static_cast<std::uint64_t>(n)) {}
 
 RowOrder::RowOrder(Index n, std::uint64_t seed, std::uint64_t epoch) : RowOrder(n) {
     shuffled_ = true;
-    // At least one bit on either side, or there is nothing to exchange.
-    const int bits = n_ > 2 ? static_cast<int>(std::bit_width(n_ - 1)) : 2;
+    // Of fewer than 6 bits six rounds favour some orders visibly.
+    const int bits = n_ > 0 ? std::max(6, static_cast<int>(std::bit_width(n_ - 1))) : 6;
     high_bits_ = bits / 2;
     low_bits_ = bits - high_bits_;
     const Words a = draw(seed, Stream::row_order, {epoch, 0, 0, 0});

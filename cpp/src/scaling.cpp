@@ -62,7 +62,8 @@ bool stream(const Source<T> &source, const std::string &name, const Source<T> *w
             refuse(source, name);
         if (weight && !weight->gather(rows.data(), n, weights.data(), 1, Check::finite))
             refuse(*weight, weight_name);
-        all.merge(block_moments<T>(width, n, {block.data(), ld}, weight ? weights.data() : nullptr));
+        all.merge(
+            block_moments<T>(width, n, {block.data(), ld}, weight ? weights.data() : nullptr));
     }
     return true;
 }

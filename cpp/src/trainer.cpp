@@ -23,8 +23,8 @@ constexpr Index kPenaltyBlock = 4096;
 
 } // namespace
 
-// One call of run: its arguments and its clock. A clock read costs 25 ns, a small step 500: the clock is
-// read after every kClockWork multiply-adds or so.
+// One call of run: its arguments and its clock. A clock read costs 25 ns, a small step 500: the
+// clock is read after every kClockWork multiply-adds or so.
 template <class T> struct Trainer<T>::Run {
     static constexpr Index kClockWork = 200000;
 
@@ -111,7 +111,7 @@ template <class T> void Trainer<T>::restore_epoch_start() {
 }
 
 template <class T> Status Trainer<T>::diverged(double loss) {
-    divergence = {state.epoch, state.step, loss};
+    divergence = {state.epoch + 1, state.step + 1, loss};
     restore_epoch_start();
     return Status::diverged;
 }
@@ -182,8 +182,8 @@ template <class T> Status Trainer<T>::loop(Run &run) {
     }
 }
 
-// One batch of the running epoch. A batch without weight is skipped; one whose loss is not finite is not
-// applied.
+// One batch of the running epoch. A batch without weight is skipped; one whose loss is not finite
+// is not applied.
 template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
     const Batch batch{&*order_, state.position,
                       std::min(state.batch_size, state.rows - state.position)};
@@ -209,8 +209,8 @@ template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
     return std::nullopt;
 }
 
-// Validation, the record of the epoch, and the count of epochs without improvement; a status if it was
-// interrupted, to be done again, or if the parameters are no longer finite.
+// Validation, the record of the epoch, and the count of epochs without improvement; a status if it
+// was interrupted, to be done again, or if the parameters are no longer finite.
 template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     const T *theta = network_->theta();
     if (!std::all_of(theta, theta + network_->n_parameters(), [](T x) { return std::isfinite(x); }))

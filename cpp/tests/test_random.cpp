@@ -158,10 +158,10 @@ TEST(row_order_depends_on_seed_and_epoch) {
 
 TEST(row_order_stays_the_same_for_ever) { // resumed checkpoints depend on it
     // From a model of the network in Python, with NumPy's Philox.
-    CHECK(all_rows(RowOrder(10, 0, 0), 10) == std::vector<Index>({3, 0, 1, 6, 7, 8, 9, 4, 2, 5}));
+    CHECK(all_rows(RowOrder(10, 0, 0), 10) == std::vector<Index>({6, 4, 8, 7, 5, 2, 9, 3, 1, 0}));
     CHECK(
         all_rows(RowOrder(20, 1, 2), 20) ==
-        std::vector<Index>({0, 17, 16, 12, 9, 19, 6, 7, 5, 4, 18, 3, 1, 14, 15, 13, 11, 10, 8, 2}));
+        std::vector<Index>({0, 12, 1, 11, 8, 7, 13, 19, 6, 4, 18, 9, 16, 14, 15, 10, 5, 2, 3, 17}));
     std::vector<Index> rows(4);
     RowOrder(Index{1} << 40, 123, 45).rows(1'000'000'007, 4, rows.data());
     CHECK(rows == std::vector<Index>({744123443235, 9655110888, 675549573409, 762433829406}));
@@ -188,10 +188,8 @@ TEST(row_is_not_correlated_with_position) {
 }
 
 TEST(every_row_comes_first_equally_often) {
-    // χ² over which row of n stands at each end, over many epochs: n - 1 degrees of freedom. (Of 5
-    // to 7 rows, and of 9, a row may come up to a tenth too often: six rounds mix few bits
-    // imperfectly.)
-    for (const Index n : {2, 3, 4, 8, 13, 16, 33, 50}) {
+    // χ² over which row of n stands at each end, over many epochs: n - 1 degrees of freedom.
+    for (const Index n : {2, 3, 4, 5, 7, 8, 9, 13, 16, 33, 50}) {
         constexpr int kEpochs = 20'000;
         std::vector<double> first(static_cast<std::size_t>(n)), last = first;
         for (std::uint64_t epoch = 0; epoch < kEpochs; ++epoch) {

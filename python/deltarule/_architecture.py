@@ -113,7 +113,7 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     except TypeError:
         dtype = None
     for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
-        if dtype == allowed:
+        if dtype is not None and dtype == allowed:
             return allowed
     error = ValueError if dtype is not None or isinstance(value, str) else TypeError
     raise error(f"dtype must be 'float32' or 'float64', got {_settings.shown(value)}")

@@ -115,8 +115,8 @@ def _restore_core(trainer: Trainer, scalars: Any, vectors: Mapping[str, Array]) 
 
 def _encode(value: float) -> int | float | str:
     """Return a number as JSON has it, which knows no NaN and no infinity."""
-    if isinstance(value, int):  # bool included: the core has only int and float
-        return int(value)
+    if isinstance(value, int):  # bool included
+        return value
     return value if math.isfinite(value) else str(value)
 
 

@@ -44,8 +44,13 @@ def compute(network: Network, data: Data, loss: Loss, metrics: Metrics) -> dict[
 
 def check(network: Network, data: Data, loss: Loss, metrics: Metrics) -> None:
     """Try the metrics of the package on two rows, so that a misfit shows before any training."""
-    ours = {key: each for key, each in metrics.items() if each in metrics_module.BY_NAME.values()}
-    compute(network, Data(data.X[:2], data.y[:2], None), loss, ours)
+    few = Data(data.X[:2], data.y[:2], None)
+    for key, metric in metrics.items():
+        if metric in metrics_module.BY_NAME.values():
+            try:
+                compute(network, few, loss, {key: metric})
+            except ValueError as error:
+                raise ValueError(f"metrics: {key!r} does not fit the targets: {error}") from error
 
 
 def _probabilities(output: Array, loss: Loss, activation: str) -> Array:

@@ -18,6 +18,7 @@ import numpy as np
 
 from deltarule import _atomic
 from deltarule._errors import ModelFileError
+from deltarule._version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def write(
     import safetensors.numpy
 
     path = _atomic.text_of(path)
-    own = {"format": FORMAT, "version": _own_version(), "sha256": _BLANK}
+    own = {"format": FORMAT, "version": __version__, "sha256": _BLANK}
     if taken := own.keys() & metadata.keys():
         raise ValueError(f"metadata must not have the keys of the format, got {sorted(taken)}")
     arrays = {name: _storable(name, tensor) for name, tensor in tensors.items()}
@@ -156,7 +157,7 @@ def _parse(header: bytes | bytearray, n_data: int) -> tuple[dict[str, Any], list
         raise ValueError("no format number or no version")
     if number > FORMAT:
         raise ModelFileError(
-            f"has format {number}, and deltarule {_own_version()} reads up to format {FORMAT}: "
+            f"has format {number}, and deltarule {__version__} reads up to format {FORMAT}: "
             f"it was saved by deltarule {version[:40]!a}, so that version or a newer one is needed"
         )
     entries = sorted(_entry(name, whole[name]) for name in whole if name != "__metadata__")
@@ -237,12 +238,3 @@ def _storable(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
     if dtype.str not in (allowed := list(_DTYPES.values())):
         raise TypeError(f"tensor {name!r} must have a dtype of {allowed}, got {dtype.name}")
     return np.asarray(tensor, dtype, order="C")
-
-
-def _own_version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("deltarule")
-    except metadata.PackageNotFoundError:  # from a source tree
-        return "0+unknown"

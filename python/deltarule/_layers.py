@@ -18,7 +18,6 @@ ACTIVATIONS: tuple[str, ...] = get_args(ActivationName)
 _DEFAULT_ALPHA: Mapping[str, float] = {"leaky_relu": 0.01, "elu": 1.0}
 
 
-@dataclass(frozen=True)
 class Layer:
     """What the layers share; use one of its subclasses."""
 
@@ -168,7 +167,9 @@ class Dense(Layer):
                 _settings.set_field(self, "activation", self.activation.name)
         else:
             _settings.choice("activation", self.activation, ACTIVATIONS)
-        resolve_initializer(self.initializer, "identity")
+        initializer = resolve_initializer(self.initializer, "identity")
+        if self.initializer is not None and initializer == type(initializer)():
+            _settings.set_field(self, "initializer", initializer.name)
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,7 +190,6 @@ class _Scaling(Layer):
             _settings.set_field(self, name, values)
 
 
-@dataclass(frozen=True, repr=False)
 class Standardize(_Scaling):
     r"""Scale the inputs inside the model: the first layer of a network.
 
@@ -220,7 +220,6 @@ class Standardize(_Scaling):
     kind: ClassVar[str] = "standardize"
 
 
-@dataclass(frozen=True, repr=False)
 class Rescale(_Scaling):
     r"""Scale the outputs inside the model: the last layer of a network, for regression.
 

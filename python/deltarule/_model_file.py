@@ -202,7 +202,7 @@ def accepted(make: Callable[..., T], *arguments: Any, **settings: Any) -> T:
     """Return ``make(...)``; what it refuses makes the file a wrong one."""
     try:
         return make(*arguments, **settings)
-    except (TypeError, ValueError, MemoryError) as error:
+    except (TypeError, ValueError, MemoryError, RuntimeError) as error:
         raise ModelFileError(f"holds what deltarule refuses: {error}") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,7 +75,7 @@ class Network(NetworkState):
         _architecture.check_memory(n_inputs, parsed, real_type)
         statistics = _architecture.given_statistics(n_inputs, parsed, real_type)
         seed = _settings.seed_or_none("seed", seed)
-        seed = secrets.randbits(64) if seed is None else seed
+        seed = int.from_bytes(os.urandom(8), "little") if seed is None else seed
         self._build(n_inputs, _architecture.without_statistics(parsed), real_type, seed)
         for i, (mean, scale) in statistics.items():
             self.layers[i].set_statistics(mean, scale)
@@ -88,8 +87,13 @@ class Network(NetworkState):
         --------
         >>> import deltarule as dr
         >>> print(dr.Network([13, 64, 1], activation="tanh", seed=0).summary())
-        layer  kind   activation    output  parameters
-               Input              (n, 13)
+        layer  kind   output   parameters  activation
+        ---------------------------------------------
+               Input  (n, 13)
+            0  Dense  (n, 64)         896  tanh
+            1  Dense  (n, 1)           65  identity
+        ---------------------------------------------
+        961 parameters, 3.8 KiB of float32
         """
         return summary_table(self)
 

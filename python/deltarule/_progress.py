@@ -47,14 +47,19 @@ class Progress:
         self._bar = _bar_class()(
             total=epochs * rows,
             initial=self._done(start),
+            desc=self._epoch(start),
             unit="row",
             unit_scale=True,
-            bar_format="{desc} {percentage:3.0f}%|{bar:24}| {elapsed}<{remaining}{postfix}",
+            bar_format="{desc}{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining}{postfix}",
             dynamic_ncols=True,
         )
 
     def _done(self, progress: Mapping[str, Any]) -> int:
         return int(progress["epoch"] * self._rows + progress["position"])
+
+    def _epoch(self, progress: Mapping[str, Any]) -> str:
+        running = min(int(progress["epoch"]) + (progress["position"] > 0), self._epochs)
+        return f"epoch {running}/{self._epochs}"
 
     def show(self, progress: Mapping[str, Any], history: History, *, at_once: bool = False) -> None:
         """Move the bar to `progress`; more often than every 0.1 s only if `at_once`."""
@@ -69,9 +74,8 @@ class Progress:
         postfix = f"loss {loss:.4g}"
         if "val_loss" in last:
             postfix += f", val_loss {last['val_loss']:.4g}"
-        epoch = min(int(progress["epoch"]) + (progress["position"] > 0), self._epochs)
         self._bar.n = self._done(progress)
-        self._bar.set_description_str(f"epoch {epoch}/{self._epochs}", refresh=False)
+        self._bar.set_description_str(self._epoch(progress), refresh=False)
         self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.refresh()
 

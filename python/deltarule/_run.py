@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from deltarule._training import Trainer
 
 
+def _count(name: str, value: object, *, low: int) -> int:
+    return min(_settings.integer(name, value, low=low), 2**62)  # what the core can count to
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """The numbers and flags of a run, each checked."""
@@ -34,14 +38,14 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         checked: dict[str, object] = {
-            "epochs": _settings.integer("epochs", self.epochs, low=0, high=2**62),
-            "patience": _settings.integer("patience", self.patience, low=1, high=2**62),
+            "epochs": _count("epochs", self.epochs, low=0),
+            "patience": _count("patience", self.patience, low=1),
             "shuffle": _settings.boolean("shuffle", self.shuffle),
         }
         for name, low in (("batch_size", 1), ("max_steps", 0), ("n_threads", 1)):
             value = getattr(self, name)
             if value is not None:
-                checked[name] = _settings.integer(name, value, low=low, high=2**62)
+                checked[name] = _count(name, value, low=low)
         for name in ("tol", "max_seconds"):
             value = getattr(self, name)
             if value is not None:

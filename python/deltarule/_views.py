@@ -102,6 +102,8 @@ class LayerView:
         False only for a Standardize or Rescale whose statistics were neither given nor fitted.
         `set_statistics` makes it True; set it to False to have the next fit compute them anew.
         """
+        if self.mean is None:
+            return True
         return self._network.fitted[self._index]
 
     @fitted.setter

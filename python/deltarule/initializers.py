@@ -43,7 +43,6 @@ class _Scaled(Initializer):
         _settings.set_field(self, "gain", _settings.real("gain", self.gain, positive=True))
 
 
-@dataclass(frozen=True, repr=False)
 class GlorotUniform(_Scaled):
     r"""Uniform weights that keep the variance of activations and gradients in a linear network.
 
@@ -74,7 +73,6 @@ class GlorotUniform(_Scaled):
     name: ClassVar[str] = "glorot_uniform"
 
 
-@dataclass(frozen=True, repr=False)
 class GlorotNormal(_Scaled):
     r"""Normal weights of the variance of `GlorotUniform`.
 
@@ -93,7 +91,6 @@ class GlorotNormal(_Scaled):
     name: ClassVar[str] = "glorot_normal"
 
 
-@dataclass(frozen=True, repr=False)
 class HeUniform(_Scaled):
     r"""Uniform weights that keep the variance of activations through rectified units.
 
@@ -112,7 +109,6 @@ class HeUniform(_Scaled):
     name: ClassVar[str] = "he_uniform"
 
 
-@dataclass(frozen=True, repr=False)
 class HeNormal(_Scaled):
     r"""Normal weights of the variance of `HeUniform`.
 
@@ -131,7 +127,6 @@ class HeNormal(_Scaled):
     name: ClassVar[str] = "he_normal"
 
 
-@dataclass(frozen=True, repr=False)
 class Zeros(Initializer):
     """All weights zero: for the last layer, so that the network starts as a constant.
 

@@ -46,7 +46,6 @@ class Loss:
         return _settings.short_repr(self)
 
 
-@dataclass(frozen=True, repr=False)
 class MSE(Loss):
     r"""Mean squared error, over samples and outputs (no factor one half).
 
@@ -64,7 +63,6 @@ class MSE(Loss):
     name: ClassVar[str] = "mse"
 
 
-@dataclass(frozen=True, repr=False)
 class MAE(Loss):
     r"""Mean absolute error; its derivative at zero is taken as 0.
 
@@ -113,7 +111,6 @@ class Huber(Loss):
         _settings.set_field(self, "delta", _settings.real("delta", self.delta, positive=True))
 
 
-@dataclass(frozen=True, repr=False)
 class BinaryCrossEntropy(Loss):
     r"""Negative log-likelihood of independent yes/no outputs; targets in [0, 1].
 
@@ -126,7 +123,6 @@ class BinaryCrossEntropy(Loss):
     name: ClassVar[str] = "binary_cross_entropy"
 
 
-@dataclass(frozen=True, repr=False)
 class CrossEntropy(Loss):
     r"""Negative log-likelihood of one class out of :math:`n_L`.
 
@@ -140,7 +136,6 @@ class CrossEntropy(Loss):
     takes_class_indices: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, repr=False)
 class Poisson(Loss):
     r"""Negative log-likelihood of counts, without the term that is constant in the output.
 

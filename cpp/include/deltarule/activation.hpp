@@ -1,7 +1,7 @@
 // Activation functions: one small struct each, with the function, its derivative and its equation.
 //
-// value(z) = σ(z); slope(z, a) = σ'(z), from a = σ(z) where that is enough, so that z need not be kept.
-// V is a packet or a scalar.
+// value(z) = σ(z); slope(z, a) = σ'(z), from a = σ(z) where that is enough, so that z need not be
+// kept. V is a packet or a scalar.
 #pragma once
 
 #include "deltarule/columns.hpp"
@@ -13,7 +13,16 @@
 namespace deltarule {
 
 enum class ActivationKind {
-    identity, sigmoid, tanh, relu, leaky_relu, elu, silu, softplus, exp, softmax
+    identity,
+    sigmoid,
+    tanh,
+    relu,
+    leaky_relu,
+    elu,
+    silu,
+    softplus,
+    exp,
+    softmax
 };
 
 // What a layer is told: which function, and its parameter (slope of leaky_relu, scale of elu).
@@ -32,9 +41,7 @@ bool slope_needs_z(ActivationKind kind);
 // σ(z) = z
 struct Identity {
     template <class V> V value(const V &z) const { return z; }
-    template <class V> V slope(const V &, const V &) const {
-        return simd::broadcast<V>(1);
-    }
+    template <class V> V slope(const V &, const V &) const { return simd::broadcast<V>(1); }
 };
 
 // σ(z) = 1 / (1 + e⁻ᶻ), by e^-|z| so that neither tail overflows;  σ' = a (1 − a)

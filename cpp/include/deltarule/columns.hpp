@@ -20,8 +20,8 @@ template <class T> struct Columns {
     }
 };
 
-// The leading dimension used for columns of `width` elements: whole AVX-512 packets of floats, and off
-// multiples of 4 KiB, where the columns of a tile would compete for the same cache sets.
+// The leading dimension used for columns of `width` elements: whole AVX-512 packets of floats, and
+// off multiples of 4 KiB, where the columns of a tile would compete for the same cache sets.
 inline Index padded(Index width) {
     const Index whole = (width + 15) / 16 * 16;
     return whole >= 256 ? whole + 16 : whole;

@@ -29,7 +29,8 @@ class SubnormalMode {
 #endif
 };
 
-// Counts subnormal numbers as zero: a tile of subnormal weights otherwise runs hundreds of times slower.
+// Counts subnormal numbers as zero: a tile of subnormal weights otherwise runs hundreds of times
+// slower.
 struct FlushSubnormals : SubnormalMode {
     FlushSubnormals() : SubnormalMode(true) {}
 };

@@ -5,13 +5,13 @@
 
 namespace deltarule {
 
-// A_L for every row of X, into `out`, C-ordered (rows, n_outputs). NaN flows to its own row. A row's bits
-// do not depend on the other rows. False if abandoned.
+// A_L for every row of X, into `out`, C-ordered (rows, n_outputs). NaN flows to its own row. A
+// row's bits do not depend on the other rows. False if abandoned.
 template <class T>
 bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, T *out);
 
-// L over all rows, in inference mode; with `gradient`, ∂L/∂θ in the mode of `pass`. False if abandoned.
-// Throws DataError.
+// L over all rows, in inference mode; with `gradient`, ∂L/∂θ in the mode of `pass`. False if
+// abandoned. Throws DataError.
 template <class T>
 bool evaluate(const Network<T> &network, const LossSpec &loss, const Examples<T> &data,
               const Pass &pass, const Poll &poll, double &value, T *gradient);

@@ -1,8 +1,8 @@
 // All matrix products, as register tiles under one summation rule (contract 16):
 //
-//   a sum over k runs in blocks of 256; a block is one chain of multiply-adds from zero, k ascending;
-//   blocks are added in order. Products with fewer than 4 outputs sum in 16 virtual lanes along k and a
-//   tree; which of the two is chosen by the shape of the layer alone.
+//   a sum over k runs in blocks of 256; a block is one chain of multiply-adds from zero, k
+//   ascending; blocks are added in order. Products with fewer than 4 outputs sum in 16 virtual
+//   lanes along k and a tree; which of the two is chosen by the shape of the layer alone.
 //
 // So tile shape, packing, position and batch size never change a bit.
 #pragma once
@@ -12,14 +12,14 @@
 
 namespace deltarule {
 
-inline constexpr Index kNarrow = 4;      // products with fewer outputs use virtual lanes
-inline constexpr Index kChain = 256;     // length of one chain of multiply-adds
+inline constexpr Index kNarrow = 4;  // products with fewer outputs use virtual lanes
+inline constexpr Index kChain = 256; // length of one chain of multiply-adds
 
 // Scratch elements that the products below need for a layer of these widths.
 template <class T> Index scratch_size(Index inputs, Index outputs);
 
-// Z = W A + b 1ᵀ and A' = σ(Z): W (M, K), A (K, n), Z and A' (M, n), b (M). `z` and `a` may be the same
-// memory (then Z is lost); with softmax or `logits` only Z is written, to `z`.
+// Z = W A + b 1ᵀ and A' = σ(Z): W (M, K), A (K, n), Z and A' (M, n), b (M). `z` and `a` may be the
+// same memory (then Z is lost); with softmax or `logits` only Z is written, to `z`.
 template <class T>
 void forward_product(Index m, Index k, Index n, const T *W, const T *b, Columns<const T> in,
                      const Activation &activation, Columns<T> z, Columns<T> a, T *scratch);

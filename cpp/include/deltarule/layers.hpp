@@ -30,18 +30,17 @@ template <class T> struct Slot {
 
     // The same, from column j on.
     Slot from(Index j) const {
-        const auto shift = [j](Columns<T> c) {
-            return c ? Columns<T>{c.column(j), c.ld} : c;
-        };
+        const auto shift = [j](Columns<T> c) { return c ? Columns<T>{c.column(j), c.ld} : c; };
         return {shift(z), shift(a), shift(delta), shift(mask)};
     }
 };
 
-// How a batch is passed through: inference, or training with masks drawn for (seed, step, position).
+// How a batch is passed through: inference, or training with masks drawn for (seed, step,
+// position).
 struct Pass {
     bool training = false;
-    // For the output layer, where the loss is computed from z: forward leaves the activation out, and
-    // backward is handed ∂L/∂z.
+    // For the output layer, where the loss is computed from z: forward leaves the activation out,
+    // and backward is handed ∂L/∂z.
     bool logits = false;
     std::uint64_t seed = 0, step = 0;
     Index position = 0; // of the first column, in the whole batch

@@ -1,5 +1,5 @@
-// Loss functions. Over a batch, L = Σ w_i ℓ_i / Σ w_i; ℓ_i is the mean over outputs of an element-wise
-// loss, or the sum over classes (contract 5).
+// Loss functions. Over a batch, L = Σ w_i ℓ_i / Σ w_i; ℓ_i is the mean over outputs of an
+// element-wise loss, or the sum over classes (contract 5).
 #pragma once
 
 #include "deltarule/activation.hpp"
@@ -35,8 +35,9 @@ class Loss {
     // does not fit the output.
     Loss(const LossSpec &spec, ActivationKind output, Index n_outputs, Index target_width);
 
-    // True where the loss is computed from the logits z of the output layer and its gradient is ∂L/∂z:
-    // softmax and sigmoid with their cross-entropies, exp with poisson. Else it is computed from a.
+    // True where the loss is computed from the logits z of the output layer and its gradient is
+    // ∂L/∂z: softmax and sigmoid with their cross-entropies, exp with poisson. Else it is computed
+    // from a.
     bool from_logits() const { return from_logits_; }
 
     // Σ_i w_i ℓ_i over n columns (w = 1 if null), in double, columns in order. If d is given, also

@@ -55,12 +55,12 @@ template <class T> class Network {
     // Per layer: false for a Standardize or Rescale that still waits for its statistics.
     std::vector<bool> fitted;
 
-    // Columns [first, first + n) of the workspace, whose input holds A_0: fills every slot's z and a.
-    // With pass.logits the output layer's activation is left out.
+    // Columns [first, first + n) of the workspace, whose input holds A_0: fills every slot's z and
+    // a. With pass.logits the output layer's activation is left out.
     void forward(Workspace<T> &w, Index first, Index n, const Pass &pass) const;
 
-    // From ∂L/∂a_L in the last slot's delta (∂L/∂z_L with pass.logits): every delta down to the lowest
-    // layer with parameters, or all of them and ∂L/∂A_0 in w.input_gradient with `whole`.
+    // From ∂L/∂a_L in the last slot's delta (∂L/∂z_L with pass.logits): every delta down to the
+    // lowest layer with parameters, or all of them and ∂L/∂A_0 in w.input_gradient with `whole`.
     void backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole) const;
 
     // ∂L/∂θ over columns [first, first + n), n <= 256, into (or, with `add`, onto) `gradient`.

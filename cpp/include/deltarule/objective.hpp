@@ -1,5 +1,6 @@
-// The loss over a batch of the user's rows, and its gradient: gather, forward, loss, delta recursion,
-// gradient, one block of 256 rows at a time. Training, evaluation and the open box all go through it.
+// The loss over a batch of the user's rows, and its gradient: gather, forward, loss, delta
+// recursion, gradient, one block of 256 rows at a time. Training, evaluation and the open box all
+// go through it.
 #pragma once
 
 #include "deltarule/dataset.hpp"
@@ -39,13 +40,14 @@ template <class T> class Objective {
     // Σ w_i over the batch: its size if there are no weights.
     double total_weight(const Examples<T> &data, const Batch &batch, Workspace<T> &w) const;
 
-    // L over the batch, given Σ w_i > 0. With `gradient`, also ∂L/∂θ. With poll, false if abandoned.
-    // Throws DataError.
+    // L over the batch, given Σ w_i > 0. With `gradient`, also ∂L/∂θ. With poll, false if
+    // abandoned. Throws DataError.
     bool evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
                   const Pass &pass, Workspace<T> &w, const Poll &poll, double &loss,
                   T *gradient) const;
 
-    // The same for a workspace that holds the whole batch and keeps everything: every z, a and delta.
+    // The same for a workspace that holds the whole batch and keeps everything: every z, a and
+    // delta.
     double trace(const Examples<T> &data, const Pass &pass, Workspace<T> &w, T *gradient) const;
 
     const Loss &loss() const { return loss_; }

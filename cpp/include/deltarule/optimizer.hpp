@@ -18,7 +18,7 @@ struct OptimizerSpec {
     double momentum = 0; // sgd
     bool nesterov = false;
     double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8; // adam
-    double l2 = 0;           // adds l2/2 Σ W² to the loss
+    double l2 = 0;                                     // adds l2/2 Σ W² to the loss
     double weight_decay = 0; // θ ← θ − η weight_decay θ, apart from the gradient
 };
 
@@ -56,9 +56,9 @@ template <class T> class Optimizer {
 
     OptimizerSpec spec_;
     std::int64_t t_ = 0;
-    double step_size_ = 0;      // adam: η / (1 − β₁ᵗ)
+    double step_size_ = 0;       // adam: η / (1 − β₁ᵗ)
     double root_correction_ = 1; // adam: 1 / √(1 − β₂ᵗ)
-    Buffer<T> first_, second_;  // momentum; or m and v
+    Buffer<T> first_, second_;   // momentum; or m and v
 };
 
 } // namespace deltarule

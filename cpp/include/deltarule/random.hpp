@@ -33,13 +33,10 @@ std::array<double, 2> to_normals(std::uint64_t first, std::uint64_t second);
 
 // The order of n rows in one epoch, 0 <= n <= 2^62: a keyed bijection of [0, n), computed a batch
 // at a time and never stored. A position is split into the halves (high, low) of the smallest
-// sufficient number of bits; three times
+// sufficient number of bits, at least 6; three times
 //     high ^= mix(low, key_2i),    low ^= mix(high, key_2i+1)
 // (an alternating Feistel network of 6 rounds), and all this again until the result lies in [0, n)
 // (cycle walking: J. Black, P. Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
-// Six rounds mix three or four bits imperfectly: of fewer than 17 rows some orders are more likely
-// than others (a row leads an epoch up to a tenth too often); from 33 rows on no bias is
-// measurable.
 class RowOrder {
   public:
     // Rows in their own order.

@@ -1,7 +1,8 @@
-// The packet primitives the kernels are written in. The only file that touches Eigen's packet layer.
+// The packet primitives the kernels are written in. The only file that touches Eigen's packet
+// layer.
 //
-// Every function takes a packet or a plain float/double: V is either. The width of a packet is that of
-// the instruction set the file is compiled for; values never depend on it.
+// Every function takes a packet or a plain float/double: V is either. The width of a packet is that
+// of the instruction set the file is compiled for; values never depend on it.
 #pragma once
 
 #include "deltarule/types.hpp"
@@ -101,9 +102,9 @@ template <class V> void transpose(V (&block)[kWidth<V>]) {
     }
 }
 
-// Sixteen virtual lanes, whatever the width of a packet: element k of a sum goes to lane k mod 16, and
-// the lanes are added in the tree (i, i+8), (i, i+4), (i, i+2), (i, i+1). So a sum along k has the same
-// bits on every instruction set (contract 16).
+// Sixteen virtual lanes, whatever the width of a packet: element k of a sum goes to lane k mod 16,
+// and the lanes are added in the tree (i, i+8), (i, i+4), (i, i+2), (i, i+1). So a sum along k has
+// the same bits on every instruction set (contract 16).
 template <class T> struct Lanes16 {
     using V = Packet<T>;
     static constexpr int kCount = 16 / kLanes<T>;

@@ -1,5 +1,5 @@
-// The training loop as a resumable state machine. Its whole state is explicit, so that it can stop after
-// any step, be saved, and go on with the same bits.
+// The training loop as a resumable state machine. Its whole state is explicit, so that it can stop
+// after any step, be saved, and go on with the same bits.
 #pragma once
 
 #include "deltarule/objective.hpp"
@@ -51,17 +51,17 @@ struct TrainerState {
 template <class T> class Trainer {
   public:
     // seed: draws continue from (network seed, network steps) without one.
-    Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss, const OptimizerSpec &optimizer,
-            std::optional<std::uint64_t> seed);
+    Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
+            const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed);
 
-    // Trains on `data` until something happens. `validation` may have no X. poll is asked often, between
-    // blocks of rows. Throws DataError; then, as after divergence, the network is that of
+    // Trains on `data` until something happens. `validation` may have no X. poll is asked often,
+    // between blocks of rows. Throws DataError; then, as after divergence, the network is that of
     // the epoch's start.
     Status run(const Examples<T> &data, const Examples<T> &validation, const RunOptions &options,
                const Poll &poll);
 
-    // One step on all rows of `batch`; returns the loss before the step. If it is not finite, nothing
-    // was changed.
+    // One step on all rows of `batch`; returns the loss before the step. If it is not finite,
+    // nothing was changed.
     double step(const Examples<T> &batch);
 
     // One step with a gradient of the user's own.
@@ -70,7 +70,7 @@ template <class T> class Trainer {
     Network<T> &network() { return *network_; }
     TrainerState state;
     std::vector<EpochRecord> records; // of finished epochs, until somebody takes them
-    struct Divergence {
+    struct Divergence { // where the loss was not finite: epoch and step, counted from 1
         std::int64_t epoch = 0, step = 0;
         double loss = 0;
     } divergence;

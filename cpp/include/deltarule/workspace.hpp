@@ -7,8 +7,8 @@ namespace deltarule {
 
 template <class T> class Workspace {
   public:
-    // Room for `capacity` columns. With keep_all every layer with an activation keeps z apart from a,
-    // and there is room for ∂L/∂A_0.
+    // Room for `capacity` columns. With keep_all every layer with an activation keeps z apart from
+    // a, and there is room for ∂L/∂A_0.
     Workspace(const Network<T> &network, Index capacity, Index target_width, bool keep_all = false);
 
     Index capacity() const { return capacity_; }
