@@ -3,4 +3,12 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # When a property fails, hypothesis imports libcst if it is there, and that may warn.
+    ignored = "ignore:mypy_extensions.TypedDict is deprecated:DeprecationWarning"
+    config.addinivalue_line("filterwarnings", ignored)

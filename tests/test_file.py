@@ -286,6 +286,9 @@ HEADERS: dict[str, str | bytes] = {
     "product overflows": header(entry(f"[{2**32},{2**32}]", 8)),
     "product overflows to 8": header(entry(f"[{2**63 + 1},2]", 8)),
     "empty, but overflows": header(ENTRY, entry(f"[0,{2**62}]", 8, 8, name="b")),
+    "empty, beyond 64 bits": header(ENTRY, entry(f"[0,{10**20 - 1}]", 8, 8, name="b")),
+    "less than its bytes": header(entry("[1]", 8)),
+    "more than its bytes": header(entry("[3]", 8)),
     "negative": header(entry("[-2]", 8)),
     "two negatives": header(entry("[-2,-1]", 8)),
     "negative offset": header(entry("[2]", 0, -8)),
@@ -360,6 +363,21 @@ def test_random_damage_under_a_right_checksum(path: Path) -> None:
         except ModelFileError:
             n_refused += 1
     assert n_refused > 2500
+
+
+def test_a_file_that_shrinks(path: Path, saved: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    fstat = os.fstat
+    sizes = iter([len(saved), len(saved) - 1])  # after the look at its kind, at its size
+
+    def shrink(file: int) -> os.stat_result:
+        found = fstat(file)
+        os.truncate(path, next(sizes))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", shrink)
+        with pytest.raises(ModelFileError, match="became shorter"):
+            _file.read(path)
 
 
 def test_newer_format(path: Path) -> None:
@@ -448,6 +466,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_order_of_the_calls(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = record(monkeypatch)
     _file.write(path, METADATA, TENSORS)
+    monkeypatch.undo()
     assert calls == ["write", "fsync", "replace", "fsync(directory)"]
 
 
@@ -455,8 +474,9 @@ def test_short_writes_are_continued(
     path: Path, saved: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = os.write
-    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
-    _file.write(path, METADATA, TENSORS)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, data: write(file, data[:7]))
+        _file.write(path, METADATA, TENSORS)
     assert path.read_bytes() == saved
 
 
@@ -556,9 +576,10 @@ def test_a_private_file_is_never_public(path: Path, monkeypatch: pytest.MonkeyPa
         modes.append(os.fstat(file).st_mode & 0o777)
         return write(file, data)
 
-    monkeypatch.setattr(os, "write", look)
-    monkeypatch.setattr(os, "fchmod", lambda *_: modes.append(0o600))
-    _file.write(path, {}, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", look)
+        patch.setattr(os, "fchmod", lambda *_: None)
+        _file.write(path, {}, {})
     assert set(modes) == {0o600}
 
 
@@ -674,9 +695,11 @@ def test_two_processes_save_to_one_path(path: Path) -> None:
 def test_divergence_error(single_step: bool) -> None:
     error = DivergenceError(epoch=3, step=97, loss=float("inf"), single_step=single_step)
     assert isinstance(error, ArithmeticError)
+    error.__dict__["more"] = "kept"
     for same in (error, pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         assert type(same) is DivergenceError
         assert (same.epoch, same.step, same.loss) == (3, 97, float("inf"))
+        assert same.__dict__["more"] == "kept"
         kept = "before the step" if single_step else "epoch's start"
         for word in ("epoch 3", "step 97", "loss is inf", kept, "smaller learning rate"):
             assert word in str(same)

@@ -188,7 +188,7 @@ INTERRUPT = """
     except KeyboardInterrupt:
         raised = True
     waited = time.perf_counter() - sent[0]
-    n_epochs = len(net.history["loss"])
+    n_epochs = net.history.n_epochs
     finite = bool(np.isfinite(net.theta).all() and np.isfinite(net.predict(X[:5])).all())
     steps = net.n_steps
     net.fit(X[:64], y[:64], epochs=1)  # usable

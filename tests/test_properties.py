@@ -10,6 +10,7 @@ from helpers import ACTIVATIONS, ELEMENTWISE, dense, rng
 from tolerances import close
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BOUNDED = [name for name in ACTIVATIONS if name != "exp"]  # exp of exp overflows
 WIDTHS = st.lists(st.integers(1, 40), min_size=2, max_size=5)
 
 
@@ -22,7 +23,7 @@ def draw_network(widths, seed, hidden, output="identity", dtype="float64"):
     widths=WIDTHS,
     n=st.integers(1, 300),
     seed=st.integers(0, 999),
-    hidden=st.sampled_from(ACTIVATIONS),
+    hidden=st.sampled_from(BOUNDED),
     loss=st.sampled_from(["mse", "mae", "huber"]),
 )
 def test_the_gradient_of_a_batch_is_the_weighted_mean_of_its_samples(widths, n, seed, hidden, loss):
@@ -108,7 +109,8 @@ def test_nan_stays_in_its_row(widths, n, seed, data, hidden):
     X[row, data.draw(st.integers(0, widths[0] - 1))] = np.nan
     result = net.predict(X)
     assert np.isnan(result[row]).all()
-    assert np.array_equal(np.delete(result, row, axis=0), np.delete(clean, row, axis=0))
+    others = np.arange(n) != row
+    assert result[others].tobytes() == clean[others].tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

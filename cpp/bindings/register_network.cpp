@@ -33,7 +33,8 @@ template <class T> std::vector<std::map<std::string, Index>> layout(const Networ
     return all;
 }
 
-template <class T> void predict_into(const Network<T> &network, const py::array &X, py::array out) {
+template <class T>
+void predict_into(const Network<T> &network, const py::array &X, py::array out, int n_threads) {
     check_width(network, X);
     const OwnedSource<T> source(X, "X");
     T *data = contiguous_data<T>(out, source.source.rows() * network.n_outputs(), "out");
@@ -43,21 +44,22 @@ template <class T> void predict_into(const Network<T> &network, const py::array 
     {
         const py::gil_scoped_release release;
         if (source.source.rows() > 0)
-            finished = predict(network, source.source, signal_poll(), data);
+            finished = predict(network, source.source, signal_poll(), n_threads, data);
     }
     raise_if_abandoned(finished);
 }
 
 template <class T>
 double loss_of(const Network<T> &network, const py::array &X, const py::array &y, const Weights &w,
-               const LossSpec &loss, const Pass &pass, T *gradient) {
+               const LossSpec &loss, const Pass &pass, int n_threads, T *gradient) {
     check_width(network, X);
     const OwnedExamples<T> data(X, y, w);
     double value = 0;
     bool finished = true;
     {
         const py::gil_scoped_release release;
-        finished = evaluate(network, loss, data.view, pass, signal_poll(), value, gradient);
+        finished =
+            evaluate(network, loss, data.view, pass, signal_poll(), n_threads, value, gradient);
     }
     raise_if_abandoned(finished);
     return value;
@@ -73,7 +75,8 @@ template <class T> Pass pass_for(const Network<T> &network, std::uint64_t seed, 
 
 template <class T>
 py::tuple backward_of(const Network<T> &network, const py::array &X,
-                      const py::array &output_gradient, std::uint64_t seed, bool training) {
+                      const py::array &output_gradient, std::uint64_t seed, bool training,
+                      int n_threads) {
     check_width(network, X);
     const OwnedSource<T> source(X, "X"), given(output_gradient, "output_gradient");
     const Index rows = source.source.rows();
@@ -173,26 +176,30 @@ template <class T> void register_network(py::module_ &m, const char *name, const
         .def_property(
             "fitted", [](const N &n) { return n.fitted; }, &set_fitted<T>)
         .def("layout", &layout<T>)
-        .def("predict", &predict_into<T>, "X"_a, "out"_a)
+        .def("predict", &predict_into<T>, "X"_a, "out"_a, "n_threads"_a)
         .def("fit_scaling", &fit_scaling_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true))
         .def(
             "evaluate",
             [](const N &n, const py::array &X, const py::array &y, const Weights &w,
-               const LossSpec &loss) { return loss_of<T>(n, X, y, w, loss, Pass{}, nullptr); },
-            "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a)
+               const LossSpec &loss,
+               int n_threads) { return loss_of<T>(n, X, y, w, loss, Pass{}, n_threads, nullptr); },
+            "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "n_threads"_a)
         .def(
             "gradient",
             [](const N &n, const py::array &X, const py::array &y, const Weights &w,
-               const LossSpec &loss, std::uint64_t seed, bool training, py::array out) {
+               const LossSpec &loss, std::uint64_t seed, bool training, int n_threads,
+               py::array out) {
                 T *data = contiguous_data<T>(out, n.n_parameters(), "out");
                 Buffer<T> sum(n.n_parameters()); // aligned, with room for whole packets
-                const double value =
-                    loss_of<T>(n, X, y, w, loss, pass_for(n, seed, training), sum.data());
+                const double value = loss_of<T>(n, X, y, w, loss, pass_for(n, seed, training),
+                                                n_threads, sum.data());
                 std::copy_n(sum.data(), sum.size(), data);
                 return value;
             },
-            "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "seed"_a, "training"_a, "out"_a)
-        .def("backward", &backward_of<T>, "X"_a, "output_gradient"_a, "seed"_a, "training"_a)
+            "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "seed"_a, "training"_a,
+            "n_threads"_a, "out"_a)
+        .def("backward", &backward_of<T>, "X"_a, "output_gradient"_a, "seed"_a, "training"_a,
+             "n_threads"_a)
         .def("trace", &trace_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "seed"_a,
              "training"_a);
 }

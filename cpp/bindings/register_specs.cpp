@@ -77,7 +77,7 @@ void register_options(py::module_ &m) {
     py::class_<R>(m, "RunOptions", py::module_local(), py::is_final())
         .def(py::init([](Index batch_size, bool shuffle, std::int64_t epochs,
                          std::int64_t max_steps, double slice_seconds, bool pause_each_epoch,
-                         double tol, std::int64_t patience) {
+                         double tol, std::int64_t patience, int n_threads) {
                  if (batch_size < 1)
                      throw py::value_error("batch_size must be at least 1");
                  return R{batch_size,    shuffle,          epochs, max_steps,
@@ -85,7 +85,7 @@ void register_options(py::module_ &m) {
              }),
              py::kw_only(), "batch_size"_a, "shuffle"_a, "epochs"_a, "max_steps"_a = -1,
              "slice_seconds"_a = -1.0, "pause_each_epoch"_a = false, "tol"_a = -1.0,
-             "patience"_a = 0)
+             "patience"_a = 0, "n_threads"_a = 1)
         .def_readwrite("batch_size", &R::batch_size)
         .def_readwrite("shuffle", &R::shuffle)
         .def_readwrite("epochs", &R::epochs)
@@ -93,7 +93,8 @@ void register_options(py::module_ &m) {
         .def_readwrite("slice_seconds", &R::slice_seconds)
         .def_readwrite("pause_each_epoch", &R::pause_each_epoch)
         .def_readwrite("tol", &R::tol)
-        .def_readwrite("patience", &R::patience);
+        .def_readwrite("patience", &R::patience)
+        .def_readwrite("n_threads", &R::n_threads);
 }
 
 } // namespace

@@ -98,13 +98,14 @@ template <class T> const char *run(BoundTrainer<T> &t, const RunOptions &options
 }
 
 template <class T>
-double step(BoundTrainer<T> &t, const py::array &X, const py::array &y, const Weights &w) {
+double step(BoundTrainer<T> &t, const py::array &X, const py::array &y, const Weights &w,
+            int n_threads) {
     const OwnedExamples<T> batch(X, y, w);
     if (batch.view.X->width() != t.network().n_inputs() || batch.view.X->rows() < 1)
         throw std::invalid_argument("X must have rows, and " +
                                     std::to_string(t.network().n_inputs()) + " columns");
     const py::gil_scoped_release release;
-    return t.step(batch.view);
+    return t.step(batch.view, n_threads);
 }
 
 template <class T> void apply(BoundTrainer<T> &t, const py::array &gradient) {
@@ -186,7 +187,7 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
                  t.validation.reset();
              })
         .def("run", &run<T>, "options"_a)
-        .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true))
+        .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "n_threads"_a)
         .def("apply", &apply<T>, "gradient"_a)
         .def("take_records", &take_records<T>)
         .def_property_readonly("progress", &progress<T>)

@@ -7,17 +7,19 @@
 
 namespace deltarule {
 
-namespace {
-
-// Calls f(row numbers' first, n) for blocks of rows, asking poll between them.
-template <class F> bool for_blocks(Index rows, Index step, const Poll &poll, F &&f) {
-    for (Index first = 0; first < rows; first += step) {
-        if (first > 0 && poll && poll())
-            return false;
-        f(first, std::min(step, rows - first));
-    }
-    return true;
+template <class T>
+int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,
+                       int n_threads) {
+    constexpr double kFlopsOfABatch = 10e6, kFlopsOfACall = 50e6;
+    constexpr Index kRowsOfAThread = 16;
+    const double flops_of_a_row = 2.0 * passes * static_cast<double>(network.n_parameters());
+    if (flops_of_a_row * static_cast<double>(batch) < kFlopsOfABatch ||
+        flops_of_a_row * rows < kFlopsOfACall)
+        return 1;
+    return static_cast<int>(std::clamp<Index>(batch / kRowsOfAThread, 1, n_threads));
 }
+
+namespace {
 
 template <class T>
 void gather_rows(const Source<T> &source, Index first, Index n, Index *rows, Columns<T> out,
@@ -28,75 +30,119 @@ void gather_rows(const Source<T> &source, Index first, Index n, Index *rows, Col
         refuse(source, name);
 }
 
+// Rows [first, last) of X through the network, in a workspace of their own.
+template <class T>
+void predict_rows(const Network<T> &network, const Source<T> &X, Index first, Index last,
+                  FunctionRef<bool()> stop, T *out) {
+    const Index outputs = network.n_outputs();
+    Workspace<T> w(network, std::min(last - first, kRowBlock), 0, Keep::outputs);
+    for (Index row = first; row < last; row += kRowBlock) {
+        if (row > first && stop())
+            return;
+        const Index n = std::min(kRowBlock, last - row);
+        gather_rows(X, row, n, w.rows, w.input, Check::none, "X");
+        network.forward(w, 0, n, Pass{}, w.scratch(0));
+        const Columns<T> a = w.output(false);
+        for (Index j = 0; j < n; ++j)
+            std::copy_n(a.column(j), outputs, out + (row + j) * outputs);
+    }
+}
+
 } // namespace
 
 template <class T>
-bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, T *out) {
+bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, int n_threads,
+             T *out) {
     FlushSubnormals flush;
-    const Index outputs = network.n_outputs();
-    Workspace<T> w(network, std::min(X.rows(), kRowBlock), 0);
-    return for_blocks(X.rows(), kRowBlock, poll, [&](Index first, Index n) {
-        for (Index j = 0; j < n; ++j)
-            w.rows[j] = first + j;
-        X.gather(w.rows, n, w.input.data, w.input.ld, Check::none);
-        network.forward(w, 0, n, Pass{});
-        const Columns<T> a = w.output(false);
-        for (Index j = 0; j < n; ++j)
-            std::copy_n(a.column(j), outputs, out + (first + j) * outputs);
+    const Index rows = X.rows();
+    Team team(worthwhile_threads(network, rows, static_cast<double>(rows), 1, n_threads));
+    std::atomic<bool> abandoned{false};
+    team.run([&](int t) {
+        const Index first = share_of_columns(rows, t, team.size());
+        const Index last = share_of_columns(rows, t + 1, team.size());
+        if (first < last)
+            predict_rows<T>(
+                network, X, first, last,
+                [&] {
+                    if (t == 0 && poll && poll())
+                        abandoned = true;
+                    return abandoned.load(std::memory_order_relaxed);
+                },
+                out);
     });
+    return !abandoned;
 }
 
 template <class T>
 bool evaluate(const Network<T> &network, const LossSpec &loss, const Examples<T> &data,
-              const Pass &pass, const Poll &poll, double &value, T *gradient) {
+              const Pass &pass, const Poll &poll, int n_threads, double &value, T *gradient) {
     FlushSubnormals flush;
-    const Index rows = data.X->rows();
+    const Index rows = data.X->rows(), block = std::min(rows, kRowBlock);
     const Objective<T> objective(network, loss, data.y->width());
-    Workspace<T> w(network, std::min(rows, kRowBlock), data.y->width());
+    Team team(
+        worthwhile_threads(network, block, static_cast<double>(rows), gradient ? 3 : 1, n_threads));
+    Workspace<T> w(network, block, data.y->width(), gradient ? Keep::gradient : Keep::outputs,
+                   team.size());
     const RowOrder order(rows);
     const Batch all{&order, 0, rows};
     const double total = objective.total_weight(data, all, w);
     if (!(total > 0))
         throw DataError(data.prefix + "sample_weight must not be all zero");
-    return objective.evaluate(data, all, total, pass, w, poll, value, gradient);
+    const GradientUse<T> use{gradient, {}, {}};
+    return objective.evaluate(data, all, total, pass, w, team, poll, value,
+                              gradient ? &use : nullptr);
 }
 
 template <class T>
 bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &output_gradient,
-              const Pass &pass, const Poll &poll, T *gradient, T *input_gradient) {
+              const Pass &pass, const Poll &poll, int n_threads, T *gradient, T *input_gradient) {
     FlushSubnormals flush;
-    const Index width = network.n_inputs();
-    Workspace<T> w(network, std::min(X.rows(), kRowBlock), 0, true);
-    return for_blocks(X.rows(), kRowBlock, poll, [&](Index first, Index n) {
-        gather_rows(X, first, n, w.rows, w.input, Check::finite, "X");
-        gather_rows(output_gradient, first, n, w.rows, w.slots.back().delta, Check::finite,
+    const Index rows = X.rows(), width = network.n_inputs(), block = std::min(rows, kRowBlock);
+    Team team(worthwhile_threads(network, block, static_cast<double>(rows), 3, n_threads));
+    Workspace<T> w(network, block, 0, Keep::everything, team.size());
+    for (Index row = 0; row < rows; row += kRowBlock) {
+        if (row > 0 && poll && poll())
+            return false;
+        const Index n = std::min(kRowBlock, rows - row);
+        gather_rows(X, row, n, w.rows, w.input, Check::finite, "X");
+        gather_rows(output_gradient, row, n, w.rows, w.slots.back().delta, Check::finite,
                     "output_gradient");
-        Pass here = pass;
-        here.position = first;
-        network.forward(w, 0, n, here);
-        network.backward(w, 0, n, here, true);
-        network.gradient(w, 0, n, gradient, first > 0);
-        for (Index j = 0; j < n; ++j)
-            std::copy_n(w.input_gradient.column(j), width, input_gradient + (first + j) * width);
-    });
+        team.run([&](int t) {
+            const Index first = share_of_columns(n, t, team.size());
+            const Index count = share_of_columns(n, t + 1, team.size()) - first;
+            if (count == 0)
+                return;
+            Pass here = pass;
+            here.position = row + first;
+            network.forward(w, first, count, here, w.scratch(t));
+            network.backward(w, first, count, here, true, w.scratch(t));
+            for (Index j = first; j < first + count; ++j)
+                std::copy_n(w.input_gradient.column(j), width, input_gradient + (row + j) * width);
+        });
+        const GradientSink<T> sink{gradient, row > 0, {}};
+        team.run([&](int t) { network.gradient(w, 0, n, sink, t, team.size(), w.scratch(t)); });
+    }
+    return true;
 }
 
 template <class T>
 Trace<T>::Trace(const Network<T> &network, const LossSpec &spec, const Examples<T> &data,
                 const Pass &pass)
     : rows(data.X->rows()), layout(network.layout()),
-      workspace(network, rows, data.y->width(), true), gradient(network.n_parameters()) {
+      workspace(network, rows, data.y->width(), Keep::everything),
+      gradient(network.n_parameters()) {
     FlushSubnormals flush;
     const Objective<T> objective(network, spec, data.y->width());
     loss = objective.trace(data, pass, workspace, gradient.data());
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
-    template bool predict<T>(const Network<T> &, const Source<T> &, const Poll &, T *);            \
+    template int worthwhile_threads<T>(const Network<T> &, Index, double, int, int);               \
+    template bool predict<T>(const Network<T> &, const Source<T> &, const Poll &, int, T *);       \
     template bool evaluate<T>(const Network<T> &, const LossSpec &, const Examples<T> &,           \
-                              const Pass &, const Poll &, double &, T *);                          \
+                              const Pass &, const Poll &, int, double &, T *);                     \
     template bool backward<T>(const Network<T> &, const Source<T> &, const Source<T> &,            \
-                              const Pass &, const Poll &, T *, T *);                               \
+                              const Pass &, const Poll &, int, T *, T *);                          \
     template struct Trace<T>;
 DELTARULE_INSTANTIATE(float)
 DELTARULE_INSTANTIATE(double)

@@ -24,15 +24,16 @@ constexpr Index kPackWeights = 200 * 1024; // weights beyond this are worth pack
 // C (m, n) = A (m, k) B (k, n). A is the vector side: a(i, t) = a[i + t a_step], or, transposed,
 // a[i a_step + t]. B is the broadcast side: b(t, j) = b[t b_step + j b_column].
 template <class T> struct Operands {
-    Index m, n, k;
-    const T *a;
-    Index a_step;
-    const T *b;
-    Index b_step, b_column;
-    T *c;
-    Index ldc;
-    bool c_padded; // whole packets may be stored at the end of a column
-    bool add;      // C += A B
+    Index m = 0, n = 0, k = 0;
+    const T *a = nullptr;
+    Index a_step = 0;
+    const T *b = nullptr;
+    Index b_step = 0, b_column = 0;
+    T *c = nullptr;
+    Index ldc = 0;
+    bool c_padded = false; // whole packets may be stored at the end of a column
+    bool add = false;      // C += A B
+    bool c_local = false;  // C holds one group of columns of one block of rows at a time
 };
 
 enum class Pack { none, copy, transpose };
@@ -148,16 +149,21 @@ template <class T> void pack_transpose(Index m, Index k, const T *a, Index a_ste
     }
 }
 
+// Rows of C that one packed block of A serves.
+template <class T> Index block_rows(Index m, Pack pack) {
+    return pack == Pack::none
+               ? m
+               : kPackedBytes / Index(sizeof(T)) / kChain / Tile<T>::kRows * Tile<T>::kRows;
+}
+
 // Runs the product; calls finish(i0, i1, j0, j1) when those elements of C are complete. Columns are
 // the outer loop and rows the inner one, so that C is walked down contiguous memory.
 template <class T, class Finish>
 void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
     constexpr Index kRows = Tile<T>::kRows;
-    constexpr Index kBlockRows =
-        kPackedBytes / Index(sizeof(T)) / kChain / kRows * kRows; // rows of one packed block
-    const Index block_rows = pack == Pack::none ? o.m : kBlockRows;
-    for (Index i0 = 0; i0 < o.m; i0 += block_rows) {
-        const Index i1 = std::min(o.m, i0 + block_rows);
+    const Index block = block_rows<T>(o.m, pack);
+    for (Index i0 = 0; i0 < o.m; i0 += block) {
+        const Index i1 = std::min(o.m, i0 + block);
         for (Index k0 = 0; k0 < o.k; k0 += kChain) {
             const Index k = std::min(kChain, o.k - k0);
             if (pack == Pack::copy)
@@ -166,6 +172,7 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                 pack_transpose(i1 - i0, k, o.a + i0 * o.a_step + k0, o.a_step, scratch);
             for (Index j = 0; j < o.n; j += Tile<T>::kColumns) {
                 const Index columns = std::min<Index>(Tile<T>::kColumns, o.n - j);
+                T *c = o.c_local ? o.c : o.c + i0 + j * o.ldc;
                 for (Index i = i0; i < i1; i += kRows) {
                     const Index rows = std::min(kRows, i1 - i);
                     const T *a = o.a + i + k0 * o.a_step;
@@ -175,8 +182,7 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                         a_step = (rows + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
                     }
                     panel(rows, columns, k, a, a_step, o.b + k0 * o.b_step + j * o.b_column,
-                          o.b_step, o.b_column, o.c + i + j * o.ldc, o.ldc, o.add || k0 > 0,
-                          o.c_padded);
+                          o.b_step, o.b_column, c + (i - i0), o.ldc, o.add || k0 > 0, o.c_padded);
                 }
                 if (k0 + k == o.k)
                     finish(i0, i1, j, j + columns);
@@ -221,13 +227,65 @@ void narrow_product(Index m, Index n, Index k, const T *a, Index a_row, Columns<
 
 template <class T> void no_finish(Index, Index, Index, Index) {}
 
+// A product whose C is the gradient of theta[first ...], laid out like it (leading dimension ldc).
+template <class T>
+void product_to_sink(Operands<T> o, Pack pack, Index first, bool is_weight,
+                     const GradientSink<T> &sink, T *scratch) {
+    o.add = sink.add;
+    o.c = sink.gradient + first;
+    T *free_scratch = scratch;
+    if (!sink.gradient) { // one group of columns at a time, in cache
+        o.c = scratch;
+        o.c_local = true;
+        o.ldc = std::min(o.m, block_rows<T>(o.m, pack));
+        free_scratch += padded(o.ldc) * Tile<T>::kColumns;
+    }
+    product<T>(o, pack, free_scratch, [&](Index i0, Index i1, Index j0, Index j1) {
+        if (!sink.apply)
+            return;
+        const auto at = [&](Index j) { return o.c_local ? (j - j0) * o.ldc : i0 + j * o.ldc; };
+        if (i1 - i0 == o.m) // whole columns: one run
+            return sink.apply(first + i0 + j0 * o.m, (i1 - i0) * (j1 - j0), o.c + at(j0),
+                              is_weight);
+        for (Index j = j0; j < j1; ++j)
+            sink.apply(first + i0 + j * o.m, i1 - i0, o.c + at(j), is_weight);
+    });
+}
+
+// dW for fewer than 4 outputs: vectors along the inputs into scratch, then turned.
+template <class T>
+void narrow_gradient(Index m, Index k, Index n, Columns<const T> delta, Columns<const T> in,
+                     Index first, const GradientSink<T> &sink, T *scratch) {
+    const Index ld = padded(k);
+    T *turned = scratch + ld * kNarrow;
+    product<T>({.m = k,
+                .n = m,
+                .k = n,
+                .a = in.data,
+                .a_step = in.ld,
+                .b = delta.data,
+                .b_step = delta.ld,
+                .b_column = 1,
+                .c = scratch,
+                .ldc = ld,
+                .c_padded = true},
+               Pack::none, turned, no_finish<T>);
+    T *values = sink.gradient ? sink.gradient + first : turned;
+    for (Index t = 0; t < k; ++t)
+        for (Index i = 0; i < m; ++i) {
+            const T value = scratch[i * ld + t];
+            values[i + t * m] = sink.add ? values[i + t * m] + value : value;
+        }
+    if (sink.apply)
+        sink.apply(first, m * k, values, true);
+}
+
 } // namespace
 
 template <class T> Index scratch_size(Index inputs, Index outputs) {
-    const Index packed = kPackedBytes / Index(sizeof(T)) + Tile<T>::kRows * kChain;
-    const Index block = (std::max(inputs, outputs) + 16) * kChain; // what a small layer can fill
-    return std::min(packed, block + Tile<T>::kRows * kChain) +
-           kNarrow * padded(std::max(inputs, outputs));
+    const Index widest = padded(std::max(inputs, outputs));
+    const Index packed = std::min(kPackedBytes / Index(sizeof(T)), widest * kChain);
+    return packed + Tile<T>::kRows * kChain + 2 * widest * Tile<T>::kColumns;
 }
 
 template <class T>
@@ -270,25 +328,45 @@ void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> d
 }
 
 template <class T>
-void gradient_product(Index m, Index k, Index n, Columns<const T> delta, Columns<const T> in, T *dW,
-                      T *db, bool add, T *scratch) {
+void gradient_product(Index m, Index k, Index k0, Index k1, Index n, Columns<const T> delta,
+                      Columns<const T> in, Index offset, const GradientSink<T> &sink, T *scratch) {
+    const auto run = [&](const Operands<T> &shape, Pack pack, Index first, bool is_weight) {
+        product_to_sink(shape, pack, first, is_weight, sink, scratch);
+    };
     static const T kOne = 1;
-    product<T>({m, 1, n, delta.data, delta.ld, &kOne, 0, 0, db, m, false, add}, Pack::none, scratch,
-               no_finish<T>);
-    if (m == 1) { // vectors along the inputs; the same chains, the factors exchanged
-        product<T>({k, 1, n, in.data, in.ld, delta.data, delta.ld, 1, dW, k, false, add},
-                   Pack::none, scratch, no_finish<T>);
+    if (k0 == 0)
+        run({.m = m, .n = 1, .k = n, .a = delta.data, .a_step = delta.ld, .b = &kOne, .ldc = m},
+            Pack::none, offset + m * k, false);
+    if (k0 >= k1)
+        return;
+    const T *inputs = in.data + k0;
+    const Index first = offset + k0 * m, columns = k1 - k0;
+    if (m == 1) { // vectors along the inputs: the same chains, the factors exchanged
+        run({.m = columns,
+             .n = 1,
+             .k = n,
+             .a = inputs,
+             .a_step = in.ld,
+             .b = delta.data,
+             .b_step = delta.ld,
+             .b_column = 1,
+             .ldc = columns},
+            Pack::none, first, true);
     } else if (m < kNarrow) {
-        const Index ld = padded(k);
-        product<T>({k, m, n, in.data, in.ld, delta.data, delta.ld, 1, scratch, ld, true, false},
-                   Pack::none, scratch, no_finish<T>);
-        for (Index t = 0; t < k; ++t)
-            for (Index i = 0; i < m; ++i)
-                dW[i + t * m] = add ? dW[i + t * m] + scratch[i * ld + t] : scratch[i * ld + t];
+        narrow_gradient(m, columns, n, delta, Columns<const T>{inputs, in.ld}, first, sink,
+                        scratch);
     } else {
-        const bool large = m * n * Index(sizeof(T)) > 16 * 1024 && k >= 4 * Tile<T>::kColumns;
-        product<T>({m, k, n, delta.data, delta.ld, in.data, in.ld, 1, dW, m, false, add},
-                   large ? Pack::copy : Pack::none, scratch, no_finish<T>);
+        const bool large = m * n * Index(sizeof(T)) > 16 * 1024 && columns >= 4 * Tile<T>::kColumns;
+        run({.m = m,
+             .n = columns,
+             .k = n,
+             .a = delta.data,
+             .a_step = delta.ld,
+             .b = inputs,
+             .b_step = in.ld,
+             .b_column = 1,
+             .ldc = m},
+            large ? Pack::copy : Pack::none, first, true);
     }
 }
 
@@ -298,8 +376,8 @@ void gradient_product(Index m, Index k, Index n, Columns<const T> delta, Columns
                                      const Activation &, Columns<T>, Columns<T>, T *);             \
     template void recursion_product<T>(Index, Index, Index, const T *, Columns<const T>,           \
                                        Columns<T>, T *);                                           \
-    template void gradient_product<T>(Index, Index, Index, Columns<const T>, Columns<const T>,     \
-                                      T *, T *, bool, T *);
+    template void gradient_product<T>(Index, Index, Index, Index, Index, Columns<const T>,         \
+                                      Columns<const T>, Index, const GradientSink<T> &, T *);
 DELTARULE_INSTANTIATE(float)
 DELTARULE_INSTANTIATE(double)
 #undef DELTARULE_INSTANTIATE

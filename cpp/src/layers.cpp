@@ -1,8 +1,6 @@
 // What each kind of layer does to the columns of a batch.
 #include "deltarule/layers.hpp"
 
-#include "deltarule/kernels.hpp"
-
 #include <algorithm>
 #include <cmath>
 
@@ -46,10 +44,9 @@ void Dense<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &sl
 }
 
 template <class T>
-void Dense<T>::gradient(Columns<const T> in, const Slot<T> &slot, T *dtheta, bool add, T *scratch,
-                        Index n) const {
-    gradient_product<T>(outputs, inputs, n, slot.delta, in, dtheta, dtheta + outputs * inputs, add,
-                        scratch);
+void Dense<T>::gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
+                        Index k1, const GradientSink<T> &sink, T *scratch) const {
+    gradient_product<T>(outputs, inputs, k0, k1, n, slot.delta, in, offset, sink, scratch);
 }
 
 template <class T>

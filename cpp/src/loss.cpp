@@ -104,26 +104,23 @@ T element_wise_column(const L &loss, Index rows, const T *out, const T *y, T fac
 }
 
 template <class T, class L>
-double element_wise(const L &loss, Index rows, Index n, Columns<const T> out, Columns<const T> y,
-                    const T *w, double total_weight, Columns<T> d) {
+void element_wise(const L &loss, Index rows, Index n, Columns<const T> out, Columns<const T> y,
+                  const T *w, double total_weight, double *losses, Columns<T> d) {
     const double mean = 1.0 / static_cast<double>(rows);
-    double sum = 0;
     for (Index j = 0; j < n; ++j) {
         const double weight = w ? static_cast<double>(w[j]) : 1.0;
         const T factor = static_cast<T>(weight * mean / total_weight);
         const T column = element_wise_column<T>(loss, rows, out.column(j), y.column(j), factor,
                                                 d ? d.column(j) : nullptr);
-        sum += weight == 0 ? 0 : weight * mean * static_cast<double>(column);
+        losses[j] = weight == 0 ? 0 : weight * mean * static_cast<double>(column);
     }
-    return sum;
 }
 
 // From logits: ℓ = Σ_c y_c (log Σ e^z − z_c), by log-sum-exp;  ∂ℓ/∂z = softmax(z) Σ y − y.
 // y is a class number, or one number a class.
 template <class T>
-double cross_entropy(bool class_index, Index rows, Index n, Columns<const T> z, Columns<const T> y,
-                     const T *w, double total_weight, Columns<T> d) {
-    double sum = 0;
+void cross_entropy(bool class_index, Index rows, Index n, Columns<const T> z, Columns<const T> y,
+                   const T *w, double total_weight, double *losses, Columns<T> d) {
     for (Index j = 0; j < n; ++j) {
         const T *zj = z.column(j), *yj = y.column(j);
         const double weight = w ? static_cast<double>(w[j]) : 1.0;
@@ -146,7 +143,7 @@ double cross_entropy(bool class_index, Index rows, Index n, Columns<const T> z, 
                     loss += share * (log_sum - static_cast<double>(zj[i] - largest));
             }
         }
-        sum += weight == 0 ? 0 : weight * loss;
+        losses[j] = weight == 0 ? 0 : weight * loss;
         if (!d)
             continue;
         T *dj = d.column(j);
@@ -158,7 +155,6 @@ double cross_entropy(bool class_index, Index rows, Index n, Columns<const T> z, 
             dj[i] = static_cast<T>(factor * (p * mass - target));
         }
     }
-    return sum;
 }
 
 bool accepts(LossKind loss, ActivationKind output) {
@@ -217,24 +213,26 @@ Loss::Loss(const LossSpec &spec, ActivationKind output, Index n_outputs, Index t
 }
 
 template <class T>
-double Loss::operator()(Index n, Columns<const T> out, Columns<const T> y, const T *w,
-                        double total_weight, Columns<T> d) const {
-    const Index m = n_outputs_;
+void Loss::operator()(Index n, Columns<const T> out, Columns<const T> y, const T *w,
+                      double total_weight, double *losses, Columns<T> d) const {
+    const auto run = [&](const auto &loss) {
+        element_wise(loss, n_outputs_, n, out, y, w, total_weight, losses, d);
+    };
     switch (spec_.kind) {
     case LossKind::mse:
-        return element_wise(Mse{}, m, n, out, y, w, total_weight, d);
+        return run(Mse{});
     case LossKind::mae:
-        return element_wise(Mae{}, m, n, out, y, w, total_weight, d);
+        return run(Mae{});
     case LossKind::huber:
-        return element_wise(Huber{spec_.delta}, m, n, out, y, w, total_weight, d);
+        return run(Huber{spec_.delta});
     case LossKind::binary_cross_entropy:
-        return element_wise(BinaryCrossEntropy{}, m, n, out, y, w, total_weight, d);
+        return run(BinaryCrossEntropy{});
     case LossKind::poisson:
-        return element_wise(Poisson{}, m, n, out, y, w, total_weight, d);
+        return run(Poisson{});
     case LossKind::cross_entropy:
         break;
     }
-    return cross_entropy(class_index_, m, n, out, y, w, total_weight, d);
+    cross_entropy(class_index_, n_outputs_, n, out, y, w, total_weight, losses, d);
 }
 
 template <class T> std::optional<TargetFault> Loss::check(Index n, Columns<const T> y) const {
@@ -254,14 +252,14 @@ template <class T> std::optional<TargetFault> Loss::check(Index n, Columns<const
         for (Index i = 0; i < width; ++i) {
             const double value = static_cast<double>(y.column(j)[i]);
             if (!(value >= low && value <= high) || (class_index_ && value != std::floor(value)))
-                return TargetFault{i, j, value, expected};
+                return TargetFault{j, i, value, expected};
         }
     return std::nullopt;
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
-    template double Loss::operator()<T>(Index, Columns<const T>, Columns<const T>, const T *,      \
-                                        double, Columns<T>) const;                                 \
+    template void Loss::operator()<T>(Index, Columns<const T>, Columns<const T>, const T *,        \
+                                      double, double *, Columns<T>) const;                         \
     template std::optional<TargetFault> Loss::check<T>(Index, Columns<const T>) const;
 DELTARULE_INSTANTIATE(float)
 DELTARULE_INSTANTIATE(double)

@@ -122,22 +122,23 @@ template <class T> Numbers<T> Network<T>::numbers(std::size_t l, T *scratch) con
 }
 
 template <class T>
-void Network<T>::forward(Workspace<T> &w, Index first, Index n, const Pass &pass) const {
+void Network<T>::forward(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                         T *scratch) const {
     Columns<const T> in{w.input.column(first), w.input.ld};
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         Pass here = pass;
         here.logits = pass.logits && l + 1 == layers_.size();
         const Slot<T> slot = w.slots[l].from(first);
         std::visit(
-            [&](const auto &layer) { layer.forward(numbers(l, w.scratch), in, slot, n, here); },
+            [&](const auto &layer) { layer.forward(numbers(l, scratch), in, slot, n, here); },
             layers_[l]);
         in = slot.a;
     }
 }
 
 template <class T>
-void Network<T>::backward(Workspace<T> &w, Index first, Index n, const Pass &pass,
-                          bool whole) const {
+void Network<T>::backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole,
+                          T *scratch) const {
     const std::size_t lowest = whole ? 0 : lowest_trained_;
     for (std::size_t l = layers_.size(); l-- > lowest;) {
         Pass here = pass;
@@ -151,22 +152,37 @@ void Network<T>::backward(Workspace<T> &w, Index first, Index n, const Pass &pas
         const Columns<const T> in{below.column(first), below.ld};
         std::visit(
             [&](const auto &layer) {
-                layer.backward(numbers(l, w.scratch), in, w.slots[l].from(first), d_in, n, here);
+                layer.backward(numbers(l, scratch), in, w.slots[l].from(first), d_in, n, here);
             },
             layers_[l]);
     }
 }
 
+// The first input (column of W) of a layer in share `part` of `parts`: the parameters of all
+// layers, cut into equal pieces, each cut moved to a whole group of columns.
+template <class T> Index Network<T>::share_start(std::size_t l, int part, int parts) const {
+    constexpr Index kGroup = 16;
+    const LayerLayout &layout = layout_[l];
+    const Index cut = n_parameters() / parts * part - layout.theta_offset;
+    if (part == parts || layout.n_parameters == 0)
+        return layout.n_inputs;
+    return std::clamp<Index>(cut / layout.n_outputs / kGroup * kGroup, 0, layout.n_inputs);
+}
+
 template <class T>
-void Network<T>::gradient(Workspace<T> &w, Index first, Index n, T *gradient, bool add) const {
+void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const GradientSink<T> &sink,
+                          int part, int parts, T *scratch) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
+        const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
         const Columns<T> below = l == 0 ? w.input : w.slots[l - 1].a;
         const Columns<const T> in{below.column(first), below.ld};
+        if (k0 >= k1)
+            continue;
         std::visit(
             [&](const auto &layer) {
                 if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
-                    layer.gradient(in, w.slots[l].from(first), gradient + layout_[l].theta_offset,
-                                   add, w.scratch, n);
+                    layer.gradient(in, w.slots[l].from(first), n, layout_[l].theta_offset, k0, k1,
+                                   sink, scratch);
             },
             layers_[l]);
     }

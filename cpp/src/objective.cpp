@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <sstream>
 
 namespace deltarule {
@@ -83,44 +84,60 @@ void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace
         refuse(*data.weight, data.prefix + "sample_weight");
 }
 
-// Columns [first, first + n) of the workspace, gathered before: Σ w_i ℓ_i, and with `backward`
-// every delta that the gradient needs, or all of them with keep_all.
+// Columns [first, first + n) of the workspace, gathered before: w_i ℓ_i of each, and every delta
+// that the gradient needs, or all of them.
 template <class T>
-double Objective<T>::block(Index first, Index n, bool weighted, double total_weight, Pass pass,
-                           Workspace<T> &w, bool backward, bool keep_all) const {
-    pass.logits = loss_.from_logits() && !keep_all;
-    network_.forward(w, first, n, pass);
+void Objective<T>::columns(Index first, Index n, bool weighted, double total_weight, Pass pass,
+                           Workspace<T> &w, Keep keep, T *scratch) const {
+    pass.logits = loss_.from_logits() && keep != Keep::everything;
+    network_.forward(w, first, n, pass, scratch);
     const Columns<T> out = w.output(loss_.from_logits());
     const Columns<T> delta = w.slots.back().delta;
-    const double sum = loss_.template operator()<T>(
+    const bool back = keep != Keep::outputs;
+    loss_.template operator()<T>(
         n, {out.column(first), out.ld}, {w.target.column(first), w.target.ld},
-        weighted ? w.weight + first : nullptr, total_weight,
-        backward ? Columns<T>{delta.column(first), delta.ld} : Columns<T>{});
+        weighted ? w.weight + first : nullptr, total_weight, w.losses + first,
+        back ? Columns<T>{delta.column(first), delta.ld} : Columns<T>{});
     pass.logits = loss_.from_logits();
-    if (backward)
-        network_.backward(w, first, n, pass, keep_all);
-    return sum;
+    if (back)
+        network_.backward(w, first, n, pass, keep == Keep::everything, scratch);
 }
 
 template <class T>
 bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
-                            const Pass &pass, Workspace<T> &w, const Poll &poll, double &loss,
-                            T *gradient) const {
+                            const Pass &pass, Workspace<T> &w, Team &team, const Poll &poll,
+                            double &loss, const GradientUse<T> *use) const {
+    const bool weighted = data.weight != nullptr, one_block = batch.count <= kRowBlock;
+    const Keep keep = use ? Keep::gradient : Keep::outputs;
     double sum = 0;
-    const Index step = std::min(w.capacity(), kRowBlock);
-    for (Index done = 0; done < batch.count; done += step) {
+    for (Index done = 0; done < batch.count; done += kRowBlock) {
         if (done > 0 && poll && poll())
             return false;
-        const Index n = std::min(step, batch.count - done);
-        gather(data, {batch.order, batch.first + done, n}, w, 0);
-        Pass here = pass;
-        here.position = done;
-        sum +=
-            block(0, n, data.weight != nullptr, total_weight, here, w, gradient != nullptr, false);
-        if (gradient)
-            network_.gradient(w, 0, n, gradient, done > 0);
+        const Index n = std::min(kRowBlock, batch.count - done);
+        team.run([&](int t) { // rows shared out: gather, forward, loss, delta recursion
+            const Index first = share_of_columns(n, t, team.size());
+            const Index count = share_of_columns(n, t + 1, team.size()) - first;
+            if (count == 0)
+                return;
+            gather(data, {batch.order, batch.first + done + first, count}, w, first);
+            Pass here = pass;
+            here.position = done + first;
+            columns(first, count, weighted, total_weight, here, w, keep, w.scratch(t));
+        });
+        sum += std::accumulate(w.losses, w.losses + n, 0.0);
+        loss = sum / total_weight;
+        const bool last = done + n == batch.count;
+        if (!use || (last && use->accept && !use->accept(loss)))
+            continue;
+        GradientSink<T> sink{use->gradient, done > 0, {}};
+        if (last && use->apply)
+            sink.apply = use->apply;
+        if (one_block && use->apply)
+            sink.gradient = nullptr;
+        team.run([&](int t) { // parameters shared out: gradient and update
+            network_.gradient(w, 0, n, sink, t, team.size(), w.scratch(t));
+        });
     }
-    loss = sum / total_weight;
     return true;
 }
 
@@ -138,8 +155,9 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         gather(data, {&order, first, n}, w, first);
         Pass here = pass;
         here.position = first;
-        sum += block(first, n, data.weight != nullptr, total, here, w, true, true);
-        network_.gradient(w, first, n, gradient, first > 0);
+        columns(first, n, data.weight != nullptr, total, here, w, Keep::everything, w.scratch(0));
+        sum += std::accumulate(w.losses + first, w.losses + first + n, 0.0);
+        network_.gradient(w, first, n, {gradient, first > 0, {}}, 0, 1, w.scratch(0));
     }
     return sum / total;
 }

@@ -2,6 +2,7 @@
 #include "deltarule/trainer.hpp"
 
 #include "deltarule/flush_subnormals.hpp"
+#include "deltarule/inference.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -31,6 +32,7 @@ template <class T> struct Trainer<T>::Run {
     const Examples<T> &data, &validation;
     const RunOptions &options;
     const Poll &poll;
+    Team &team;
     Clock::time_point start = Clock::now(), last_account = start;
     Index work = 0;
     std::int64_t first_step = 0;
@@ -63,13 +65,14 @@ template <class T> std::uint64_t Trainer<T>::draw_step() const {
 }
 
 // Makes room for blocks of up to 256 of `rows` rows.
-template <class T> void Trainer<T>::prepare(Index rows, Index target_width) {
+template <class T> void Trainer<T>::prepare(Index rows, Index target_width, int n_threads) {
     const Index capacity = std::min(rows, kRowBlock);
     if (workspace_ && workspace_->capacity() >= capacity &&
-        workspace_->target_width() == target_width)
+        workspace_->target_width() == target_width && workspace_->n_threads() >= n_threads)
         return;
     objective_.emplace(*network_, loss_, target_width);
-    workspace_ = std::make_unique<Workspace<T>>(*network_, capacity, target_width);
+    workspace_ = std::make_unique<Workspace<T>>(*network_, capacity, target_width, Keep::gradient,
+                                                n_threads);
 }
 
 template <class T> void Trainer<T>::begin_epoch(Index rows, const RunOptions &options) {
@@ -111,7 +114,7 @@ template <class T> void Trainer<T>::restore_epoch_start() {
 }
 
 template <class T> Status Trainer<T>::diverged(double loss) {
-    divergence = {state.epoch + 1, state.step + 1, loss};
+    divergence = {state.epoch, state.step, loss};
     restore_epoch_start();
     return Status::diverged;
 }
@@ -121,10 +124,15 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
                        const RunOptions &options, const Poll &poll) {
     FlushSubnormals flush;
     const Index batch = std::min(options.batch_size, data.X->rows());
-    prepare(validation.X ? std::max(batch, validation.X->rows()) : batch, data.y->width());
+    const double epochs_left =
+        static_cast<double>(std::max<std::int64_t>(0, options.epochs - state.epoch));
+    Team team(worthwhile_threads(
+        *network_, batch, epochs_left * static_cast<double>(data.X->rows()), 3, options.n_threads));
+    prepare(validation.X ? std::max(batch, validation.X->rows()) : batch, data.y->width(),
+            team.size());
     if (state.in_epoch)
         resume_epoch(data.X->rows(), options);
-    Run run{data, validation, options, poll};
+    Run run{data, validation, options, poll, team};
     run.first_step = state.step;
     try {
         const Status status = loop(run);
@@ -189,18 +197,11 @@ template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
                       std::min(state.batch_size, state.rows - state.position)};
     const double total = objective_->total_weight(run.data, batch, *workspace_);
     if (total > 0) {
-        Pass pass;
-        pass.training = true;
-        pass.seed = state.seed;
-        pass.step = draw_step();
         double loss = 0;
-        if (!objective_->evaluate(run.data, batch, total, pass, *workspace_, run.poll, loss,
-                                  gradient_.data()))
+        if (!train_on(run.data, batch, total, run.team, run.poll, loss))
             return Status::interrupted;
-        loss += penalty();
         if (!std::isfinite(loss))
             return diverged(loss);
-        update();
         state.loss_sum += total * loss;
         state.weight_sum += total;
     }
@@ -221,8 +222,8 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
         const RowOrder order(run.validation.X->rows());
         const Batch all{&order, 0, run.validation.X->rows()};
         const double total = objective_->total_weight(run.validation, all, *workspace_);
-        if (!objective_->evaluate(run.validation, all, total, Pass{}, *workspace_, run.poll,
-                                  validation_loss, nullptr))
+        if (!objective_->evaluate(run.validation, all, total, Pass{}, *workspace_, run.team,
+                                  run.poll, validation_loss, nullptr))
             return Status::interrupted;
     }
     run.account(state);
@@ -257,47 +258,69 @@ template <class T> double Trainer<T>::penalty() const {
     return 0.5 * l2 * total;
 }
 
-// θ from the gradient: weights, then biases, layer by layer.
-template <class T> void Trainer<T>::update() {
+template <class T> void Trainer<T>::begin_update() {
     optimizer_.begin_step();
-    for (const LayerLayout &layout : network_->layout()) {
-        if (layout.n_parameters == 0)
-            continue;
-        const Index weights = layout.n_inputs * layout.n_outputs;
-        const Index W = layout.theta_offset, b = W + weights;
-        T *theta = network_->theta();
-        optimizer_.update(W, weights, gradient_.data() + W, theta + W, true);
-        optimizer_.update(b, layout.n_outputs, gradient_.data() + b, theta + b, false);
-    }
     ++state.step;
     ++network_->n_steps;
 }
 
-template <class T> double Trainer<T>::step(const Examples<T> &data) {
+// Parameters [first, first + count) from their gradient.
+template <class T>
+void Trainer<T>::apply_to(Index first, Index count, const T *gradient, bool is_weight) {
+    optimizer_.update(first, count, gradient, network_->theta() + first, is_weight);
+}
+
+// One step on a batch with weights that sum to `total` > 0; `loss` is that before the step. A step
+// whose loss is not finite is not applied. False if abandoned.
+template <class T>
+bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
+                          const Poll &poll, double &loss) {
+    Pass pass;
+    pass.training = true;
+    pass.seed = state.seed;
+    pass.step = draw_step();
+    const double extra = penalty();
+    const auto accept = [&](double value) {
+        if (!std::isfinite(value + extra))
+            return false;
+        begin_update();
+        return true;
+    };
+    const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
+        apply_to(first, count, gradient, is_weight);
+    };
+    const GradientUse<T> use{gradient_.data(), accept, apply};
+    if (!objective_->evaluate(data, batch, total, pass, *workspace_, team, poll, loss, &use))
+        return false;
+    loss += extra;
+    return true;
+}
+
+template <class T> double Trainer<T>::step(const Examples<T> &data, int n_threads) {
     FlushSubnormals flush;
     const Index rows = data.X->rows();
-    prepare(rows, data.y->width());
+    Team team(worthwhile_threads(*network_, rows, static_cast<double>(rows), 3, n_threads));
+    prepare(rows, data.y->width(), team.size());
     const RowOrder order(rows);
     const Batch batch{&order, 0, rows};
     const double total = objective_->total_weight(data, batch, *workspace_);
     if (!(total > 0))
         throw DataError(data.prefix + "sample_weight must not be all zero");
-    Pass pass;
-    pass.training = true;
-    pass.seed = state.seed;
-    pass.step = draw_step();
     double loss = 0;
-    objective_->evaluate(data, batch, total, pass, *workspace_, nullptr, loss, gradient_.data());
-    loss += penalty();
-    if (std::isfinite(loss))
-        update();
+    train_on(data, batch, total, team, nullptr, loss);
     return loss;
 }
 
 template <class T> void Trainer<T>::apply(const T *gradient) {
     FlushSubnormals flush;
     std::copy_n(gradient, network_->n_parameters(), gradient_.data());
-    update();
+    begin_update();
+    for (const LayerLayout &layout : network_->layout()) {
+        const Index W = layout.theta_offset;
+        const Index weights = layout.n_parameters > 0 ? layout.n_inputs * layout.n_outputs : 0;
+        apply_to(W, weights, gradient_.data() + W, true);
+        apply_to(W + weights, layout.n_parameters - weights, gradient_.data() + W + weights, false);
+    }
 }
 
 template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Trainer<T>::vectors() {

@@ -3,54 +3,50 @@
 
 #include "deltarule/kernels.hpp"
 
+#include <algorithm>
+
 namespace deltarule {
 
 namespace {
 
-// The activation a layer applies, and whether the layer draws a mask.
-struct Wants {
-    bool z_apart = false, mask = false;
-};
-
-template <class T> Wants wants(const Layer<T> &layer, bool keep_all) {
-    Wants w;
+template <class T> bool keeps_z_apart(const Layer<T> &layer, Keep keep) {
     if (const auto *dense = std::get_if<Dense<T>>(&layer))
-        w.z_apart = slope_needs_z(dense->activation.kind) ||
-                    (keep_all && dense->activation.kind != ActivationKind::identity);
-    else if (std::holds_alternative<ActivationLayer<T>>(layer))
-        w.z_apart = keep_all;
-    else if (std::holds_alternative<Dropout<T>>(layer))
-        w.mask = true;
-    return w;
+        return slope_needs_z(dense->activation.kind) ||
+               (keep == Keep::everything && dense->activation.kind != ActivationKind::identity);
+    return std::holds_alternative<ActivationLayer<T>>(layer) && keep == Keep::everything;
 }
 
 } // namespace
 
 template <class T>
-Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_width,
-                        bool keep_all)
-    : capacity_(capacity), target_width_(target_width), row_numbers_(capacity) {
+Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_width, Keep keep,
+                        int n_threads)
+    : capacity_(capacity), target_width_(target_width), n_threads_(n_threads),
+      row_numbers_(capacity), row_losses_(capacity) {
     input = take(network.n_inputs(), capacity);
-    if (keep_all)
+    if (keep == Keep::everything)
         input_gradient = take(network.n_inputs(), capacity);
     target = take(target_width, capacity);
     weight = take(capacity, 1).data;
     rows = row_numbers_.data();
+    losses = row_losses_.data();
     Index scratch_needed = 0;
     for (std::size_t l = 0; l < network.layers().size(); ++l) {
+        const Layer<T> &layer = network.layers()[l];
         const LayerLayout &layout = network.layout()[l];
-        const Wants need = wants(network.layers()[l], keep_all);
         Slot<T> slot;
         slot.a = take(layout.n_outputs, capacity);
-        slot.z = need.z_apart ? take(layout.n_outputs, capacity) : slot.a;
-        slot.delta = take(layout.n_outputs, capacity);
-        if (need.mask)
-            slot.mask = take(layout.n_outputs, capacity);
+        slot.z = keeps_z_apart(layer, keep) ? take(layout.n_outputs, capacity) : slot.a;
+        if (keep != Keep::outputs) {
+            slot.delta = take(layout.n_outputs, capacity);
+            if (std::holds_alternative<Dropout<T>>(layer))
+                slot.mask = take(layout.n_outputs, capacity);
+        }
         slots.push_back(slot);
         scratch_needed =
             std::max(scratch_needed, scratch_size<T>(layout.n_inputs, layout.n_outputs));
     }
-    scratch = take(scratch_needed, 1).data;
+    scratch_ = take(scratch_needed, n_threads);
 }
 
 template <class T> Columns<T> Workspace<T>::take(Index width, Index columns) {

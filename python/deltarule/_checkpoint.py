@@ -76,13 +76,13 @@ def resume(make: type[Trainer], path: str | os.PathLike[str]) -> Trainer:
 def _sorted_out(
     tensors: Mapping[str, Array],
 ) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
-    """Return the network's tensors, the history's and the trainer's, each by its short name."""
+    """Return the network's tensors, the history's by their keys, and the trainer's."""
     own, of_history, of_trainer = {}, {}, {}
     for name, tensor in tensors.items():
         if name.startswith("trainer.history."):
             of_history[name.removeprefix("trainer.history.")] = tensor
         elif name.startswith("trainer."):
-            of_trainer[name.removeprefix("trainer.")] = tensor
+            of_trainer[name] = tensor
         else:
             own[name] = tensor
     return own, of_history, of_trainer
@@ -106,7 +106,7 @@ def _restore_core(trainer: Trainer, scalars: Any, vectors: Mapping[str, Array]) 
     check_keys("trainer.scalars", scalars, frozenset(fresh), frozenset(fresh))
     decoded = {key: _decode(key, value, type(fresh[key])) for key, value in scalars.items()}
     accepted(core.set_scalars, decoded)
-    views = core.vectors()
+    views = {f"trainer.{name}": view for name, view in core.vectors().items()}
     shapes = {name: view.shape for name, view in views.items()}
     check_tensors(vectors, shapes, trainer.network.dtype, allow_nonfinite=False)
     for name, view in views.items():

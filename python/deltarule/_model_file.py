@@ -140,6 +140,8 @@ def rebuild(metadata: Json, tensors: Mapping[str, Array], *, allow_nonfinite: bo
     dtype = accepted(_architecture.dtype_of, metadata["dtype"])
     seed = accepted(_settings.integer, "seed", metadata["seed"], low=0, high=2**64 - 1)
     n_steps = accepted(_settings.integer, "n_steps", metadata["n_steps"], low=0, high=2**63 - 1)
+    if not isinstance(metadata["cpu_level"], str):
+        raise ModelFileError(f"has a damaged cpu_level: {_settings.shown(metadata['cpu_level'])}")
     accepted(_architecture.check_memory, n_inputs, layers, dtype)
     expected = {
         f"layers.{i}.{name}": shape
@@ -234,5 +236,5 @@ def check_tensors(
         if not (allow_nonfinite or np.isfinite(tensor).all()):
             raise ModelFileError(
                 f"has NaN or infinite numbers in tensor {name!r}; "
-                "load(path, allow_nonfinite=True) takes them"
+                "deltarule.load(path, allow_nonfinite=True) takes them in a network"
             )

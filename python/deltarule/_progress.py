@@ -50,7 +50,7 @@ class Progress:
             desc=self._epoch(start),
             unit="row",
             unit_scale=True,
-            bar_format="{desc}{percentage:3.0f}%|{bar:24}| {elapsed}<{remaining}{postfix}",
+            bar_format="{desc} {percentage:3.0f}%|{bar:24}| {elapsed}<{remaining}{postfix}",
             dynamic_ncols=True,
         )
 

@@ -97,6 +97,7 @@ class Run:
         try:
             self._bind()
             self._fit_scaling()
+            self._name_columns()
             self._show_bar()
             stopped_by = None
             while stopped_by is None:
@@ -131,6 +132,13 @@ class Run:
         train, validation = self._data.train, self._data.validation or (None, None, None)
         self._core.set_data(train.X, train.y, train.weight, *validation)
 
+    def _name_columns(self) -> None:
+        """Give the history its keys, so that they are there even if no epoch is finished."""
+        keys = ["loss", *self._data.metrics]
+        if self._data.validation is not None:
+            keys = [name for key in keys for name in (key, f"val_{key}")]
+        self._trainer.history.extend({key: () for key in [*keys, "seconds"]})
+
     def _fit_scaling(self) -> None:
         """Compute the statistics that are missing, if there is anything to train at all."""
         epochs, epoch = self._settings.epochs, int(self._core.progress["epoch"])
@@ -159,7 +167,7 @@ class Run:
             self._bar.show(self._core.progress, self._trainer.history)
         if status == "diverged":
             epoch, step, loss = self._core.divergence
-            raise DivergenceError(epoch=epoch, step=step, loss=loss)
+            raise DivergenceError(epoch=epoch + 1, step=step + 1, loss=loss)
         stop = n_ended > 0 and self._call_back()
         if status in ("epochs", "converged"):
             return "epochs" if status == "epochs" else "converged"

@@ -131,9 +131,8 @@ class Trainer:
             network._end_training()
         if not math.isfinite(loss):
             now = self._core.progress
-            raise DivergenceError(
-                epoch=int(now["epoch"]), step=int(now["step"]), loss=loss, single_step=True
-            )
+            epoch, step = int(now["epoch"]) + 1, int(now["step"]) + 1
+            raise DivergenceError(epoch=epoch, step=step, loss=loss, single_step=True)
         return loss
 
     def apply(self, gradient: ArrayLike) -> None:

@@ -5,22 +5,30 @@
 
 namespace deltarule {
 
+// How many of n_threads a call is worth that passes `rows` rows, `batch` at a time, `passes` times
+// through the network (1 forward, 3 with backward and gradient): 1 below about 10 MFLOP a batch or
+// 1 ms in all.
+template <class T>
+int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,
+                       int n_threads);
+
 // A_L for every row of X, into `out`, C-ordered (rows, n_outputs). NaN flows to its own row. A
 // row's bits do not depend on the other rows. False if abandoned.
 template <class T>
-bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, T *out);
+bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, int n_threads,
+             T *out);
 
 // L over all rows, in inference mode; with `gradient`, ∂L/∂θ in the mode of `pass`. False if
 // abandoned. Throws DataError.
 template <class T>
 bool evaluate(const Network<T> &network, const LossSpec &loss, const Examples<T> &data,
-              const Pass &pass, const Poll &poll, double &value, T *gradient);
+              const Pass &pass, const Poll &poll, int n_threads, double &value, T *gradient);
 
 // ∂L/∂θ (summed over rows) and ∂L/∂X, C-ordered (rows, n_inputs), from a given ∂L/∂A_L. False if
 // abandoned. Throws DataError.
 template <class T>
 bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &output_gradient,
-              const Pass &pass, const Poll &poll, T *gradient, T *input_gradient);
+              const Pass &pass, const Poll &poll, int n_threads, T *gradient, T *input_gradient);
 
 // Every z, a and delta of one batch, in memory of its own.
 template <class T> struct Trace {

@@ -9,6 +9,7 @@
 
 #include "deltarule/activation.hpp"
 #include "deltarule/columns.hpp"
+#include "deltarule/function_ref.hpp"
 
 namespace deltarule {
 
@@ -29,9 +30,19 @@ template <class T>
 void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> delta,
                        Columns<T> d_in, T *scratch);
 
-// dW = D Aᵀ and db = D 1, or += when `add`: D (M, n), A (K, n), dW (M, K), db (M); n <= 256.
+// Where a gradient goes: into memory laid out like theta (= or +=), to an optimiser while it is
+// still in cache, or both.
+template <class T> struct GradientSink {
+    T *gradient = nullptr; // null: finished tiles live in scratch only, and `apply` is set
+    bool add = false;      // gradient += , from a block of rows after the first
+    // Takes the finished ∂L/∂θ of parameters [first, first + count).
+    FunctionRef<void(Index first, Index count, const T *values, bool is_weight)> apply;
+};
+
+// dW = D Aᵀ for inputs (columns of W) [k0, k1), and with k0 = 0 db = D 1: D (M, n), A (K, n), W (M,
+// K) at theta[offset], then b; n <= 256.
 template <class T>
-void gradient_product(Index m, Index k, Index n, Columns<const T> delta, Columns<const T> in, T *dW,
-                      T *db, bool add, T *scratch);
+void gradient_product(Index m, Index k, Index k0, Index k1, Index n, Columns<const T> delta,
+                      Columns<const T> in, Index offset, const GradientSink<T> &sink, T *scratch);
 
 } // namespace deltarule

@@ -9,13 +9,13 @@
 //
 // and, where something is trained,
 //
-//   gradient(in, slot, dtheta, add, scratch, n) ∂L/∂θ_l from ∂L/∂z_l; n <= 256
+//   gradient(in, slot, n, offset, k0, k1, sink, scratch)
+//                                               ∂L/∂θ_l from ∂L/∂z_l for inputs [k0, k1); n <= 256
 //
 // over any range of columns, so that rows can be split among blocks and threads.
 #pragma once
 
-#include "deltarule/activation.hpp"
-#include "deltarule/columns.hpp"
+#include "deltarule/kernels.hpp"
 #include "deltarule/random.hpp"
 
 #include <variant>
@@ -67,8 +67,8 @@ template <class T> struct Dense {
     Index n_parameters() const { return inputs * outputs + outputs; }
     Index n_state() const { return 0; }
     DELTARULE_LAYER_PROTOCOL
-    void gradient(Columns<const T> in, const Slot<T> &slot, T *dtheta, bool add, T *scratch,
-                  Index n) const;
+    void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
+                  Index k1, const GradientSink<T> &sink, T *scratch) const;
 };
 
 // A' = σ(A), a layer of its own.

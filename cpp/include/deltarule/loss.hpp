@@ -21,7 +21,7 @@ struct LossSpec {
 LossKind loss_kind(std::string_view name);
 std::string_view loss_name(LossKind kind);
 
-// A value of y that a loss does not accept: its place in a block and why.
+// A value of y that a loss does not accept: its place in a block (column = sample) and why.
 struct TargetFault {
     Index column, row;
     double value;
@@ -40,11 +40,11 @@ class Loss {
     // from a.
     bool from_logits() const { return from_logits_; }
 
-    // Σ_i w_i ℓ_i over n columns (w = 1 if null), in double, columns in order. If d is given, also
-    // d = ∂L/∂out with the factor w_i / total_weight.
+    // losses[i] = w_i ℓ_i for n columns (w = 1 if null). If d is given, also d = ∂L/∂out with the
+    // factor w_i / total_weight.
     template <class T>
-    double operator()(Index n, Columns<const T> out, Columns<const T> y, const T *w,
-                      double total_weight, Columns<T> d) const;
+    void operator()(Index n, Columns<const T> out, Columns<const T> y, const T *w,
+                    double total_weight, double *losses, Columns<T> d) const;
 
     // The first target in n columns that this loss does not accept.
     template <class T> std::optional<TargetFault> check(Index n, Columns<const T> y) const;

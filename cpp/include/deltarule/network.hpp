@@ -57,19 +57,23 @@ template <class T> class Network {
 
     // Columns [first, first + n) of the workspace, whose input holds A_0: fills every slot's z and
     // a. With pass.logits the output layer's activation is left out.
-    void forward(Workspace<T> &w, Index first, Index n, const Pass &pass) const;
+    // Each thread has a `scratch` of its own.
+    void forward(Workspace<T> &w, Index first, Index n, const Pass &pass, T *scratch) const;
 
     // From ∂L/∂a_L in the last slot's delta (∂L/∂z_L with pass.logits): every delta down to the
     // lowest layer with parameters, or all of them and ∂L/∂A_0 in w.input_gradient with `whole`.
-    void backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole) const;
+    void backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole,
+                  T *scratch) const;
 
-    // ∂L/∂θ over columns [first, first + n), n <= 256, into (or, with `add`, onto) `gradient`.
-    void gradient(Workspace<T> &w, Index first, Index n, T *gradient, bool add) const;
+    // Share `part` of `parts` of ∂L/∂θ over columns [first, first + n), n <= 256.
+    void gradient(Workspace<T> &w, Index first, Index n, const GradientSink<T> &sink, int part,
+                  int parts, T *scratch) const;
 
   private:
     void add_layer(const LayerSpec &spec, Index width);
     void draw_weights(std::size_t layer, const LayerSpec &spec);
     Numbers<T> numbers(std::size_t layer, T *scratch) const;
+    Index share_start(std::size_t layer, int part, int parts) const;
 
     Index n_inputs_;
     std::uint64_t seed_;

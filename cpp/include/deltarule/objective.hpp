@@ -5,6 +5,7 @@
 
 #include "deltarule/dataset.hpp"
 #include "deltarule/loss.hpp"
+#include "deltarule/team.hpp"
 #include "deltarule/workspace.hpp"
 
 #include <functional>
@@ -32,6 +33,15 @@ struct Batch {
 // Asked between blocks of rows: true abandons the work.
 using Poll = std::function<bool()>;
 
+// What becomes of the gradient of a batch.
+template <class T> struct GradientUse {
+    // Memory laid out like theta. Holds ∂L/∂θ afterwards, unless `apply` took it from cache.
+    T *gradient;
+    // Asked with the loss before anything is applied: false leaves it at that.
+    FunctionRef<bool(double loss)> accept;
+    FunctionRef<void(Index first, Index count, const T *values, bool is_weight)> apply;
+};
+
 template <class T> class Objective {
   public:
     // Throws std::invalid_argument if the loss does not fit the network's output or y.
@@ -40,22 +50,20 @@ template <class T> class Objective {
     // Σ w_i over the batch: its size if there are no weights.
     double total_weight(const Examples<T> &data, const Batch &batch, Workspace<T> &w) const;
 
-    // L over the batch, given Σ w_i > 0. With `gradient`, also ∂L/∂θ. With poll, false if
-    // abandoned. Throws DataError.
+    // L over the batch, given Σ w_i > 0, and what `use` asks for. False if abandoned by poll,
+    // before anything is applied. Throws DataError.
     bool evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
-                  const Pass &pass, Workspace<T> &w, const Poll &poll, double &loss,
-                  T *gradient) const;
+                  const Pass &pass, Workspace<T> &w, Team &team, const Poll &poll, double &loss,
+                  const GradientUse<T> *use) const;
 
     // The same for a workspace that holds the whole batch and keeps everything: every z, a and
     // delta.
     double trace(const Examples<T> &data, const Pass &pass, Workspace<T> &w, T *gradient) const;
 
-    const Loss &loss() const { return loss_; }
-
   private:
     void gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w, Index column) const;
-    double block(Index first, Index n, bool weighted, double total_weight, Pass pass,
-                 Workspace<T> &w, bool backward, bool keep_all) const;
+    void columns(Index first, Index n, bool weighted, double total_weight, Pass pass,
+                 Workspace<T> &w, Keep keep, T *scratch) const;
 
     const Network<T> &network_;
     Loss loss_;

@@ -20,6 +20,7 @@ struct RunOptions {
     bool pause_each_epoch = false;
     double tol = -1; // negative: train all epochs
     std::int64_t patience = 10;
+    int n_threads = 1;
 };
 
 enum class Status { paused, epoch, max_steps, epochs, converged, diverged, interrupted };
@@ -62,7 +63,7 @@ template <class T> class Trainer {
 
     // One step on all rows of `batch`; returns the loss before the step. If it is not finite,
     // nothing was changed.
-    double step(const Examples<T> &batch);
+    double step(const Examples<T> &batch, int n_threads);
 
     // One step with a gradient of the user's own.
     void apply(const T *gradient);
@@ -70,7 +71,7 @@ template <class T> class Trainer {
     Network<T> &network() { return *network_; }
     TrainerState state;
     std::vector<EpochRecord> records; // of finished epochs, until somebody takes them
-    struct Divergence { // where the loss was not finite: epoch and step, counted from 1
+    struct Divergence {               // where the loss was not finite: epochs and steps before it
         std::int64_t epoch = 0, step = 0;
         double loss = 0;
     } divergence;
@@ -81,7 +82,9 @@ template <class T> class Trainer {
   private:
     struct Run; // what one call of run works with
     std::uint64_t draw_step() const;
-    void prepare(Index rows, Index target_width);
+    void prepare(Index rows, Index target_width, int n_threads);
+    bool train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
+                  const Poll &poll, double &loss);
     void begin_epoch(Index rows, const RunOptions &options);
     void resume_epoch(Index rows, const RunOptions &options);
     Status loop(Run &run);
@@ -91,7 +94,8 @@ template <class T> class Trainer {
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();
     double penalty() const;
-    void update();
+    void begin_update();
+    void apply_to(Index first, Index count, const T *gradient, bool is_weight);
 
     std::shared_ptr<Network<T>> network_;
     LossSpec loss_;

@@ -5,30 +5,41 @@
 
 namespace deltarule {
 
+// What a workspace keeps of a pass: what predictions need; what the gradient needs; or everything,
+// with z apart from a in every layer, and ∂L/∂A_0.
+enum class Keep { outputs, gradient, everything };
+
 template <class T> class Workspace {
   public:
-    // Room for `capacity` columns. With keep_all every layer with an activation keeps z apart from
-    // a, and there is room for ∂L/∂A_0.
-    Workspace(const Network<T> &network, Index capacity, Index target_width, bool keep_all = false);
+    // Room for `capacity` columns, and scratch for each thread.
+    Workspace(const Network<T> &network, Index capacity, Index target_width, Keep keep,
+              int n_threads = 1);
 
     Index capacity() const { return capacity_; }
     Index target_width() const { return target_width_; }
+    int n_threads() const { return n_threads_; }
 
     Columns<T> input, target, input_gradient; // A_0, Y, ∂L/∂A_0
     T *weight = nullptr;                      // sample weights
     Index *rows = nullptr;                    // row numbers of the block being gathered
+    double *losses = nullptr;                 // w_i ℓ_i of each column
     std::vector<Slot<T>> slots;               // one for each layer
-    T *scratch = nullptr;                     // packed blocks of the products
 
     // What the loss is computed from: z of the output layer, or a.
     Columns<T> output(bool logits) const { return logits ? slots.back().z : slots.back().a; }
+
+    // Room for the packed blocks of a thread's products.
+    T *scratch(int thread) const { return scratch_.column(thread); }
 
   private:
     Columns<T> take(Index width, Index columns);
 
     Index capacity_, target_width_;
+    int n_threads_;
     std::vector<Buffer<T>> buffers_;
     Buffer<Index> row_numbers_;
+    Buffer<double> row_losses_;
+    Columns<T> scratch_;
 };
 
 } // namespace deltarule

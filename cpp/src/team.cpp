@@ -1,0 +1,102 @@
+// Threads that wait by spinning, then yielding, then sleeping.
+#include "deltarule/team.hpp"
+
+#include "deltarule/flush_subnormals.hpp"
+
+#include <algorithm>
+#include <system_error>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace deltarule {
+
+namespace {
+
+void pause() {
+#if defined(__SSE2__)
+    _mm_pause();
+#endif
+}
+
+// Returns when `value` is no longer `old`. A phase usually ends within microseconds; where there
+// are more threads than processors, yielding and sleeping let the others finish.
+void wait_while(const std::atomic<int> &value, int old) {
+    constexpr int kSpins = 300, kYields = 100;
+    for (int i = 0; i < kSpins; ++i, pause())
+        if (value.load(std::memory_order_acquire) != old)
+            return;
+    for (int i = 0; i < kYields; ++i, std::this_thread::yield())
+        if (value.load(std::memory_order_acquire) != old)
+            return;
+    value.wait(old, std::memory_order_acquire);
+}
+
+} // namespace
+
+Team::Team(int n_threads) : failures_(static_cast<std::size_t>(std::max(n_threads, 1))) {
+    threads_.reserve(failures_.size());
+    for (int t = 1; t < n_threads; ++t) {
+        try {
+            threads_.emplace_back([this, t] { work(t); });
+        } catch (const std::system_error &) {
+            break; // the system refuses more: fewer threads, the same result
+        }
+    }
+}
+
+Team::~Team() {
+    task_ = {};
+    phase_.fetch_add(1, std::memory_order_release);
+    phase_.notify_all();
+    for (std::thread &thread : threads_)
+        thread.join();
+}
+
+void Team::run(FunctionRef<void(int)> task) {
+    if (threads_.empty())
+        return task(0);
+    task_ = task;
+    busy_.store(size() - 1, std::memory_order_relaxed);
+    phase_.fetch_add(1, std::memory_order_release);
+    phase_.notify_all();
+    perform(0);
+    for (int left = busy_.load(std::memory_order_acquire); left > 0;
+         left = busy_.load(std::memory_order_acquire))
+        wait_while(busy_, left);
+    for (std::exception_ptr &failure : failures_)
+        if (failure) {
+            const std::exception_ptr first = failure;
+            std::fill(failures_.begin(), failures_.end(), nullptr);
+            std::rethrow_exception(first);
+        }
+}
+
+void Team::perform(int t) {
+    try {
+        task_(t);
+    } catch (...) {
+        failures_[static_cast<std::size_t>(t)] = std::current_exception();
+    }
+}
+
+void Team::work(int t) {
+    const FlushSubnormals flush;
+    for (int seen = 0;; ++seen) {
+        wait_while(phase_, seen);
+        if (!task_)
+            return;
+        perform(t);
+        if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            busy_.notify_all();
+    }
+}
+
+std::ptrdiff_t share_of_columns(std::ptrdiff_t columns, int t, int n) {
+    constexpr std::ptrdiff_t kTile = 8;
+    const std::ptrdiff_t tiles = (columns + kTile - 1) / kTile;
+    return std::min(columns, tiles * t / n * kTile);
+}
+
+} // namespace deltarule
