@@ -90,7 +90,9 @@ class Task:
     def describe(self) -> str:
         widths = "-".join(map(str, self.sizes))
         if len(self.sizes) > 8:
-            widths = f"{self.sizes[0]}-{self.sizes[1]}…-{self.sizes[-1]} (depth {len(self.sizes)-1})"
+            widths = (
+                f"{self.sizes[0]}-{self.sizes[1]}…-{self.sizes[-1]} (depth {len(self.sizes) - 1})"
+            )
         if self.mode == "kernel":
             return f"{self.part} {self.sizes[0]}→{self.sizes[1]}, {self.batch} rows"
         if self.mode == "predict":

@@ -26,7 +26,7 @@ enum { WIDTH = 8 };
 enum { WIDTH = 4 };
 #endif
 typedef float vec __attribute__((vector_size(WIDTH * 4)));
-enum { N = 2000000 };
+enum { N = 1000000 };
 static pthread_barrier_t barrier;
 static double now(void) {
     struct timespec t;
@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
     int n_threads = atoi(argv[1]);
     double best = 0;
     struct work works[64];
-    for (int repeat = 0; repeat < 20; ++repeat) {
+    for (int repeat = 0; repeat < 60; ++repeat) {
         pthread_t threads[64];
         pthread_barrier_init(&barrier, 0, n_threads);
         for (int t = 0; t < n_threads; ++t) pthread_create(threads + t, 0, work, works + t);

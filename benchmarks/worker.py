@@ -2,9 +2,9 @@
 
     python -m benchmarks.worker MODULE VARIANT N_THREADS CORES
 
-Commands are JSON: {"do": "load", "task": ...}, then {"do": "go", "repeat": n,
-"check": bool}, and "quit". A reply is one line of JSON, with "failed" or "cannot" if there is no answer. Cores are pinned first, before
-the contender is imported, because several libraries count them then.
+Commands are JSON, a line each: {"do": "load", "task": ...}, then {"do": "go", "repeat": n,
+"check": bool}, and {"do": "quit"}. A reply is one line of JSON, with "failed" or "cannot" where
+there is no answer. Cores are pinned first, before the import: several libraries count them then.
 """
 
 from __future__ import annotations

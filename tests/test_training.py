@@ -1,5 +1,6 @@
 """Training: seeds, stop rules, weights, validation, metrics and history."""
 
+import re
 import time
 
 import numpy as np
@@ -355,3 +356,46 @@ def test_one_wide_targets_may_be_flat_and_predictions_never_are():
     column.fit(X, Y, epochs=3, validation_data=(X, Y), metrics=["rmse"])
     assert np.array_equal(flat.theta, column.theta)
     assert flat.predict(X).shape == (40, 1)
+
+
+def test_a_metric_of_the_users_own():
+    def largest_error(y_true, y_pred):
+        assert y_true.shape == y_pred.shape
+        return abs(y_true - y_pred).max()
+
+    X, Y = problem()
+    net = dense((3, 6, 2), ("tanh", "identity"))
+    history = net.fit(X, Y, epochs=2, metrics=[largest_error], validation_data=(X, Y))
+    assert history["largest_error"][-1] == abs(net.predict(X) - Y).max()
+    assert np.array_equal(history["largest_error"], history["val_largest_error"])
+    with pytest.raises(TypeError, match="number"):
+        net.fit(X, Y, epochs=1, metrics=[lambda y_true, y_pred: None])
+
+
+# ---- threads and the bar ------------------------------------------------------------------------
+
+
+def test_the_number_of_threads_does_not_change_the_bits():
+    X, Y = problem(600, 40, 8)
+    results = []
+    for n_threads in (1, 2, 7):
+        net = dense((40, 96, 64, 8), ("tanh", "relu", "identity"), dtype="float32", dropout=0.1)
+        history = net.fit(X, Y, epochs=2, batch_size=300, seed=0, n_threads=n_threads)
+        results.append((net.theta.tobytes(), history["loss"].tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_the_bar_moves_inside_an_epoch_and_changes_nothing(capsys):
+    X, Y = problem(400_000)
+    quiet, shown = (dense((3, 64, 2), ("tanh", "identity")) for _ in range(2))
+    quiet.fit(X, Y, epochs=1)
+    assert capsys.readouterr().err == ""  # not a terminal
+    shown.fit(X, Y, epochs=1, progress=True)
+    text = capsys.readouterr().err
+    assert "loss" in text
+    percents = {int(p) for p in re.findall(r"(\d+)%", text)}
+    assert 100 in percents
+    assert any(0 < p < 100 for p in percents)
+    assert np.array_equal(quiet.theta, shown.theta)
+    shown.fit(X[:8], Y[:8], epochs=1, progress=False)
+    assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ which `run` is timed; `theta()` or `result()` is what the check reads. `Cannot` 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 
@@ -62,11 +62,8 @@ CONTENDERS = (
 def chosen(mode: str, levels: list[str], only: list[str]) -> list[Contender]:
     """The contenders of a mode; `levels` adds rows of deltarule pinned to lower CPU levels."""
     found = [each for each in CONTENDERS if mode in each.modes]
-    for level in levels:
-        found.append(
-            Contender(
-                f"deltarule {level}", "deltarule_core", ("deltarule",), ALL,
-                counts=False, level=level,
-            )
-        )
+    ours = next(each for each in CONTENDERS if each.ours)
+    found += [
+        replace(ours, name=f"deltarule {level}", counts=False, level=level) for level in levels
+    ]
     return [each for each in found if not only or each.name in only]

@@ -1,16 +1,14 @@
-"""deltarule, through its public API only."""
+"""deltarule, through its public API only.
+
+The environment's DELTARULE_NUM_THREADS is the thread count of the calls that are given none.
+"""
 
 from __future__ import annotations
-
-import inspect
 
 import numpy as np
 
 import deltarule as dr
 from benchmarks import networks
-from benchmarks.contenders import Cannot
-
-SOME_THREADS = "n_threads" in inspect.signature(dr.Network.predict).parameters
 
 
 def version() -> str:
@@ -47,8 +45,14 @@ class Train:
 
     def run(self, count):
         self.net.fit(
-            self.X, self.y, loss=self.task.loss, optimizer=self.optimizer, epochs=count,
-            batch_size=self.task.batch, shuffle=self.task.shuffle, n_threads=self.n_threads,
+            self.X,
+            self.y,
+            loss=self.task.loss,
+            optimizer=self.optimizer,
+            epochs=count,
+            batch_size=self.task.batch,
+            shuffle=self.task.shuffle,
+            n_threads=self.n_threads,
             progress=False,
         )
 
@@ -60,8 +64,6 @@ class Step:
     """`trainer.step` from a Python loop."""
 
     def __init__(self, task, variant, n_threads):
-        if n_threads > 1:
-            raise Cannot("a step of this size starts no team")
         self.task = task
         self.X, self.y = networks.data(task)
         self.net = network(task)
@@ -88,8 +90,6 @@ class Predict:
         self.net, self.options = network(task), {}
         if variant == "out":
             self.options["out"] = np.empty((len(self.X), task.sizes[-1]), np.float32)
-        if SOME_THREADS and n_threads > 1:
-            self.options["n_threads"] = n_threads
 
     def reset(self):
         pass
@@ -113,9 +113,6 @@ class Kernel:
     def __init__(self, task, variant, n_threads):
         self.X, self.y = networks.data(task)
         self.net, self.part = network(task), task.part
-        if n_threads > 1 and not (SOME_THREADS and task.part == "forward"):
-            raise Cannot("takes no n_threads")
-        self.options = {"n_threads": n_threads} if SOME_THREADS and n_threads > 1 else {}
         self.out = np.empty((len(self.X), task.sizes[-1]), np.float32)
 
     def reset(self):
@@ -125,7 +122,7 @@ class Kernel:
         net, X, y = self.net, self.X, self.y
         for _ in range(count):
             if self.part == "forward":
-                self.last = (net.predict(X, out=self.out, **self.options),)
+                self.last = (net.predict(X, out=self.out),)
             elif self.part == "gradient":
                 self.last = net.gradient(X, y, loss="mse")[1:]
             else:

@@ -52,9 +52,7 @@ def step(task, carry, batch):
     m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, m, grads)
     v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, v, grads)
     c1, c2 = rate / (1 - b1**t), 1 / jnp.sqrt(1 - b2**t)
-    layers = jax.tree.map(
-        lambda p, m, v: p - c1 * m / (jnp.sqrt(v) * c2 + eps), layers, m, v
-    )
+    layers = jax.tree.map(lambda p, m, v: p - c1 * m / (jnp.sqrt(v) * c2 + eps), layers, m, v)
     return (layers, m, v, t), value
 
 

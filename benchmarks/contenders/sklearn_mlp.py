@@ -26,11 +26,23 @@ def model(task, X, y):
     regression = task.loss == "mse"
     rate = task.learning_rate * (2 / task.sizes[-1] if regression else 1)
     made = (MLPRegressor if regression else MLPClassifier)(
-        task.sizes[1:-1], activation=task.activation, solver=task.optimizer, alpha=0.0,
-        batch_size=min(task.batch, len(X)), learning_rate_init=rate, max_iter=1,
-        shuffle=task.shuffle, random_state=0, tol=0.0, warm_start=True, momentum=0.0,
-        nesterovs_momentum=False, n_iter_no_change=10**9, beta_1=networks.BETA1,
-        beta_2=networks.BETA2, epsilon=networks.EPSILON,
+        hidden_layer_sizes=task.sizes[1:-1],
+        activation=task.activation,
+        solver=task.optimizer,
+        alpha=0.0,
+        batch_size=min(task.batch, len(X)),
+        learning_rate_init=rate,
+        max_iter=1,
+        shuffle=task.shuffle,
+        random_state=0,
+        tol=0.0,
+        warm_start=True,
+        momentum=0.0,
+        nesterovs_momentum=False,
+        n_iter_no_change=10**9,
+        beta_1=networks.BETA1,
+        beta_2=networks.BETA2,
+        epsilon=networks.EPSILON,
     )
     made.fit(X, y)
     if made.n_outputs_ != task.sizes[-1]:
@@ -67,7 +79,7 @@ class Train:
 
 class Predict:
     def __init__(self, task, variant, n_threads):
-        self.X, y = networks.data(task)
+        self.X, _y = networks.data(task)
         more = networks.Task("predict", "", task.sizes, 4096, task.optimizer)
         X_fit, y_fit = networks.data(more)
         made = model(task, X_fit, y_fit.ravel() if y_fit.shape[-1] == 1 else y_fit)

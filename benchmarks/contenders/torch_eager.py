@@ -61,8 +61,11 @@ class Step:
             self.optimizer = torch.optim.SGD(parameters, lr=task.learning_rate, fused=True)
         else:
             self.optimizer = torch.optim.Adam(
-                parameters, lr=task.learning_rate, betas=(networks.BETA1, networks.BETA2),
-                eps=networks.EPSILON, fused=True,
+                parameters,
+                lr=task.learning_rate,
+                betas=(networks.BETA1, networks.BETA2),
+                eps=networks.EPSILON,
+                fused=True,
             )
 
     def context(self):

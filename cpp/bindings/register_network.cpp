@@ -93,7 +93,7 @@ py::tuple backward_of(const Network<T> &network, const py::array &X,
         if (rows > 0)
             finished =
                 backward(network, source.source, given.source, pass_for(network, seed, training),
-                         signal_poll(), sum.data(), input_gradient.mutable_data());
+                         signal_poll(), n_threads, sum.data(), input_gradient.mutable_data());
         std::copy_n(sum.data(), sum.size(), gradient.mutable_data());
     }
     raise_if_abandoned(finished);

@@ -80,8 +80,8 @@ void register_options(py::module_ &m) {
                          double tol, std::int64_t patience, int n_threads) {
                  if (batch_size < 1)
                      throw py::value_error("batch_size must be at least 1");
-                 return R{batch_size,    shuffle,          epochs, max_steps,
-                          slice_seconds, pause_each_epoch, tol,    patience};
+                 return R{batch_size,       shuffle, epochs,   max_steps, slice_seconds,
+                          pause_each_epoch, tol,     patience, n_threads};
              }),
              py::kw_only(), "batch_size"_a, "shuffle"_a, "epochs"_a, "max_steps"_a = -1,
              "slice_seconds"_a = -1.0, "pause_each_epoch"_a = false, "tol"_a = -1.0,

@@ -80,7 +80,6 @@ template <class T> class Scratch {
         : size_(scratch_size<T>(inputs, outputs)), memory_(size_ + kGuard) {
         std::fill_n(memory_.data(), memory_.size(), kNan<T>);
     }
-    ~Scratch() = default;
     T *data() { return memory_.data(); }
     bool guards_stand() const { return all_nan(memory_.data() + size_, kGuard); }
 
@@ -134,10 +133,11 @@ template <class T> Matrix<T> by_the_rule(const Matrix<T> &a, const Matrix<T> &b)
     return a.rows() < kNarrow ? by_lanes(a, b) : by_chains(a, b);
 }
 
-// |C − A B| <= 4 eps √K |A||B|. A sum of K products rounds at most 2K times, by at most u = eps/2
-// of Σ|a||b| each; with fused operations or K <= 32 the bound 8u√K is that worst case as long as
-// √K <= 8, beyond it follows from Hoeffding's inequality for independent errors of mean zero, with
-// probability 1 − 2 exp(−8²/2 / 2) or better (N. Higham, T. Mary, 2019).
+// |C − A B| <= 4 eps √K |A||B|. A sum of K products rounds K times, each time by at most u = eps/2
+// of Σ|a||b| (the roundings of the products, where they are not fused, make one more together). At
+// worst that is (K + 1) u, which lies within the bound 8 u √K up to K = 60. Beyond, the errors are
+// taken as independent with mean zero, and Hoeffding's inequality lets one element in
+// 1 / (2 exp(−8²/2)) = 4e13 leave it (N. Higham, T. Mary, 2019).
 template <class T> bool accurate(const Matrix<T> &c, const Matrix<T> &a, const Matrix<T> &b) {
     using Wide = std::conditional_t<std::is_same_v<T, float>, double, long double>;
     const Matrix<Wide> wide_a = a.template cast<Wide>(), wide_b = b.template cast<Wide>();

@@ -41,10 +41,9 @@ template <class T> bool same_bits(const T *a, const T *b, Index n) {
 }
 template <class T> bool same_bits(T a, T b) { return same_bits(&a, &b, 1); }
 
-// |got − expected| in units of the last place of `expected` in T; numbers below the smallest normal
-// one count as zero, as they do in the library. Infinite where only one of the two is finite or
-// NaN.
-template <class T> double ulps(T got, long double expected) {
+// |got − expected| in units of the last place of `expected` in T, less `slack`, which is how far
+// apart numbers near zero may be. Infinite where only one of the two is NaN or infinite in T.
+template <class T> double ulps(T got, long double expected, long double slack = 0) {
     using Limits = std::numeric_limits<T>;
     if (std::isnan(expected) || std::isnan(got))
         return std::isnan(expected) && std::isnan(got) ? 0 : kInfinity<double>;
@@ -52,15 +51,12 @@ template <class T> double ulps(T got, long double expected) {
         return 0;
     if (!std::isfinite(static_cast<T>(expected)) || !std::isfinite(got))
         return kInfinity<double>;
-    const auto tiny = static_cast<long double>(Limits::min());
-    const long double size = std::max(std::abs(expected), tiny);
-    const long double ulp = std::ldexp(1.0L, std::ilogb(size) - Limits::digits + 1);
-    const long double gap = std::abs(static_cast<long double>(got) - expected);
-    const bool both_flushed = std::abs(expected) <= tiny && gap <= tiny;
-    return both_flushed ? 0 : static_cast<double>(gap / ulp);
+    const auto normal = static_cast<long double>(Limits::min());
+    const int exponent = std::ilogb(std::max(std::abs(expected), normal));
+    const long double gap = std::abs(static_cast<long double>(got) - expected) - slack;
+    return static_cast<double>(std::ldexp(gap, Limits::digits - 1 - exponent));
 }
 
-// All of `values` (m, n), column-major.
 template <class T> deltarule::Matrix<T> random_matrix(Index m, Index n, std::uint64_t seed) {
     deltarule::Matrix<T> values(m, n);
     Random(seed).fill(values.data(), m * n);

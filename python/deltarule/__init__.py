@@ -20,6 +20,7 @@ from deltarule._history import History
 from deltarule._layers import Activation, Dense, Dropout, Input, Rescale, Standardize
 from deltarule._model_file import load
 from deltarule._network import Network
+from deltarule._threads import set_num_threads
 from deltarule._training import Trainer
 from deltarule._version import __version__
 from deltarule.optimizers import SGD, Adam
@@ -46,4 +47,5 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "set_num_threads",
 ]

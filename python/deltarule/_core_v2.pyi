@@ -90,6 +90,7 @@ class RunOptions:
     pause_each_epoch: bool
     tol: float
     patience: int
+    n_threads: int
     def __init__(
         self,
         *,
@@ -101,6 +102,7 @@ class RunOptions:
         pause_each_epoch: bool = False,
         tol: float = -1.0,
         patience: int = 0,
+        n_threads: int = 1,
     ) -> None: ...
 
 class _Network:
@@ -121,10 +123,15 @@ class _Network:
     @fitted.setter
     def fitted(self, flags: Sequence[bool]) -> None: ...
     def layout(self) -> list[dict[str, int]]: ...
-    def predict(self, X: _Array, out: _Floats) -> None: ...
+    def predict(self, X: _Array, out: _Floats, n_threads: int) -> None: ...
     def fit_scaling(self, X: _Array, y: _Array, sample_weight: _Array | None) -> None: ...
     def evaluate(
-        self, X: _Array, y: _Array, sample_weight: _Array | None, loss: LossSpec
+        self,
+        X: _Array,
+        y: _Array,
+        sample_weight: _Array | None,
+        loss: LossSpec,
+        n_threads: int,
     ) -> float: ...
     def gradient(
         self,
@@ -134,10 +141,11 @@ class _Network:
         loss: LossSpec,
         seed: int,
         training: bool,
+        n_threads: int,
         out: _Floats,
     ) -> float: ...
     def backward(
-        self, X: _Array, output_gradient: _Array, seed: int, training: bool
+        self, X: _Array, output_gradient: _Array, seed: int, training: bool, n_threads: int
     ) -> tuple[_Floats, _Floats]: ...
 
 class _Trace:
@@ -161,7 +169,9 @@ class _Trainer:
     ) -> None: ...
     def clear_data(self) -> None: ...
     def run(self, options: RunOptions) -> _Status: ...
-    def step(self, X: _Array, y: _Array, sample_weight: _Array | None) -> float: ...
+    def step(
+        self, X: _Array, y: _Array, sample_weight: _Array | None, n_threads: int
+    ) -> float: ...
     def apply(self, gradient: _Floats) -> None: ...
     def take_records(self) -> list[tuple[float, float, float]]: ...
     @property

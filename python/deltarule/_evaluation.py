@@ -22,11 +22,13 @@ Metrics = Mapping[str, Callable[..., float]]
 _OF_PROBABILITIES = (metrics_module.accuracy, metrics_module.log_loss)
 
 
-def compute(network: Network, data: Data, loss: Loss, metrics: Metrics) -> dict[str, float]:
+def compute(
+    network: Network, data: Data, loss: Loss, metrics: Metrics, n_threads: int | None = None
+) -> dict[str, float]:
     """Return every metric on `data`, from one prediction in inference mode."""
     if not metrics:
         return {}
-    predicted = network.predict(data.X)
+    predicted = network.predict(data.X, n_threads=n_threads)
     result: dict[str, float] = {}
     for key, metric in metrics.items():
         if metric in _OF_PROBABILITIES:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from deltarule import _architecture, _evaluation, _settings, _validation, losses
+from deltarule import _architecture, _evaluation, _settings, _threads, _validation, losses
 from deltarule._network_state import NetworkState
 from deltarule._specs import loss_spec
 from deltarule._summary import summary_table
@@ -104,7 +104,9 @@ class Network(NetworkState):
         dtype, seed = self._dtype.name, self._seed
         return f"{type(self).__name__}([{', '.join(entries)}], dtype={dtype!r}, seed={seed})"
 
-    def predict(self, X: ArrayLike, out: Array | None = None) -> Array:
+    def predict(
+        self, X: ArrayLike, out: Array | None = None, *, n_threads: int | None = None
+    ) -> Array:
         """Return the outputs of the network, in inference mode.
 
         A row's output has the same bits alone and in any batch; NaN in a row reaches only its own
@@ -116,6 +118,8 @@ class Network(NetworkState):
             Rows, of any real dtype and layout; n may be 0.
         out : ndarray (n, n_L), optional
             C-contiguous, of the network's dtype: filled and returned.
+        n_threads : int, optional
+            See `deltarule.set_num_threads`.
 
         Returns
         -------
@@ -142,7 +146,7 @@ class Network(NetworkState):
             result = _validation.output("out", out, shape, self._dtype)
             if np.may_share_memory(result, rows):
                 rows = rows.copy()
-        self._core.predict(rows, result)
+        self._core.predict(rows, result, _threads.resolve(n_threads))
         return result
 
     def evaluate(
@@ -153,6 +157,7 @@ class Network(NetworkState):
         metrics: Sequence[Metric] = (),
         *,
         sample_weight: ArrayLike | None = None,
+        n_threads: int | None = None,
     ) -> dict[str, float]:
         """Return the loss and metrics on given rows, in inference mode, without penalties.
 
@@ -164,6 +169,8 @@ class Network(NetworkState):
             None takes the loss matched to the output activation.
         metrics : sequence of str or callable
             See `deltarule.metrics`.
+        n_threads : int, optional
+            See `deltarule.set_num_threads`.
 
         Returns
         -------
@@ -186,8 +193,9 @@ class Network(NetworkState):
         functions = resolve_metrics(metrics)
         used, data = self._loss_and_data(loss, X, y, sample_weight)
         _evaluation.check(self, data, used, functions)
-        value = self._core.evaluate(*data, loss_spec(used))
-        return {"loss": value, **_evaluation.compute(self, data, used, functions)}
+        count = _threads.resolve(n_threads)
+        value = self._core.evaluate(*data, loss_spec(used), count)
+        return {"loss": value, **_evaluation.compute(self, data, used, functions, count)}
 
     def gradient(
         self,
@@ -231,7 +239,8 @@ class Network(NetworkState):
         training = _settings.boolean("training", training)
         used, data = self._loss_and_data(loss, X, y, sample_weight)
         gradient = np.empty(self.n_parameters, self._dtype)
-        value = self._core.gradient(*data, loss_spec(used), self._seed, training, gradient)
+        count = _threads.resolve(None)
+        value = self._core.gradient(*data, loss_spec(used), self._seed, training, count, gradient)
         return value, gradient
 
     def backward(
@@ -274,7 +283,7 @@ class Network(NetworkState):
         rows, d_out, _ = _validation.data(
             X, output_gradient, None, self._widths, class_indices=False, names=names
         )
-        return self._core.backward(rows, d_out, self._seed, training)
+        return self._core.backward(rows, d_out, self._seed, training, _threads.resolve(None))
 
     def trace(
         self,
@@ -381,8 +390,7 @@ class Network(NetworkState):
             Of the order of rows and of dropout; None continues from ``net.seed`` and
             ``net.n_steps``.
         n_threads : int, optional
-            Accepted and checked, but this version trains on one thread. Results do not depend
-            on it.
+            At most so many; see `deltarule.set_num_threads`. Results do not depend on it.
         callbacks : sequence of callable
             See `deltarule.callbacks`; called in order at each epoch's end.
         progress : bool, optional

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from deltarule import _evaluation, _progress, _settings, callbacks
+from deltarule import _evaluation, _progress, _settings, _threads, callbacks
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
 from deltarule._evaluation import Metrics
@@ -42,7 +42,8 @@ class RunSettings:
             "patience": _count("patience", self.patience, low=1),
             "shuffle": _settings.boolean("shuffle", self.shuffle),
         }
-        for name, low in (("batch_size", 1), ("max_steps", 0), ("n_threads", 1)):
+        checked["n_threads"] = _threads.resolve(self.n_threads)
+        for name, low in (("batch_size", 1), ("max_steps", 0)):
             value = getattr(self, name)
             if value is not None:
                 checked[name] = _count(name, value, low=low)
@@ -198,6 +199,7 @@ class Run:
             pause_each_epoch=bool(self._data.callbacks or self._data.metrics),
             tol=-1.0 if settings.tol is None else settings.tol,
             patience=settings.patience,
+            n_threads=settings.n_threads or 1,
         )
 
     def _record(self, *, with_metrics: bool = True) -> int:
@@ -219,9 +221,12 @@ class Run:
 
     def _metrics(self) -> dict[str, float]:
         data, network, loss = self._data, self._network, self._trainer.loss
-        values = _evaluation.compute(network, data.train, loss, data.metrics)
+        count = self._settings.n_threads
+        values = _evaluation.compute(network, data.train, loss, data.metrics, count)
         if data.validation is not None:
-            of_validation = _evaluation.compute(network, data.validation, loss, data.metrics)
+            of_validation = _evaluation.compute(
+                network, data.validation, loss, data.metrics, count
+            )
             values |= {f"val_{key}": value for key, value in of_validation.items()}
         return values
 

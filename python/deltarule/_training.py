@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltarule import _evaluation, _settings, _validation, losses, optimizers
+from deltarule import _evaluation, _settings, _threads, _validation, losses, optimizers
 from deltarule._architecture import output_activation
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
@@ -126,7 +126,7 @@ class Trainer:
         )
         network._begin_training()
         try:
-            loss = self._core.step(X, y, weight)
+            loss = self._core.step(X, y, weight, _threads.resolve(None))
         finally:
             network._end_training()
         if not math.isfinite(loss):

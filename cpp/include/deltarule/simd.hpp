@@ -63,7 +63,17 @@ template <class V> V nmadd(const V &x, const V &y, const V &z) { return ei::pnma
 
 template <class V> V abs(const V &x) { return ei::pabs(x); }
 template <class V> V negate(const V &x) { return ei::pnegate(x); }
-template <class V> V sqrt(const V &x) { return ei::psqrt(x); }
+// Rounded correctly. (Eigen's own for AVX-512 is an approximation: other bits than on AVX2.)
+template <class V> V sqrt(const V &x) {
+#if defined(EIGEN_VECTORIZE_AVX512)
+    if constexpr (kWidth<V> == 16)
+        return _mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), x);
+    else if constexpr (kWidth<V> == 8)
+        return _mm512_maskz_sqrt_pd(static_cast<__mmask8>(-1), x);
+    else
+#endif
+        return ei::psqrt(x);
+}
 template <class V> V exp(const V &x) { return ei::pexp(x); }
 template <class V> V log(const V &x) { return ei::plog(x); }
 template <class V> V tanh(const V &x) { return ei::ptanh(x); }

@@ -1,0 +1,255 @@
+// Where parameters lie, what they are at first, and what masks depend on.
+#include "deltarule/inference.hpp"
+
+#include "check.hpp"
+#include "values.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <set>
+
+using namespace deltarule;
+using check::same_bits;
+
+namespace {
+
+LayerSpec dense(Index units, const std::string &initializer = "he_normal", double gain = 1) {
+    return {.kind = "dense", .units = units, .initializer = initializer, .gain = gain};
+}
+LayerSpec dropout(double rate) { return {.kind = "dropout", .rate = rate}; }
+LayerSpec plain(const std::string &kind) { return {.kind = kind}; }
+
+template <class T> const T *weights(const Network<T> &network, std::size_t layer) {
+    return network.theta() + network.layout()[layer].theta_offset;
+}
+
+// Standard normal or uniform numbers as contract 10 counts them: (0, layer, block of 4, 0).
+double drawn(std::uint64_t seed, std::uint64_t layer, std::uint64_t i, bool normal) {
+    const Words words = draw(seed, Stream::initial_weights, {0, layer, i / 4, 0});
+    if (normal)
+        return to_normals(words[i % 4 / 2 * 2], words[i % 4 / 2 * 2 + 1])[i % 2];
+    return std::sqrt(3.0) * (2 * to_unit_interval(words[i % 4]) - 1);
+}
+
+// The mask of one column at `position` of a batch, for a network of one Dropout layer after
+// `depth` others.
+std::vector<float> mask(const Pass &pass, Index units, std::size_t depth, float value = 1,
+                        double rate = 0.5) {
+    std::vector<LayerSpec> specs(depth, plain("activation"));
+    specs.push_back(dropout(rate));
+    const Network<float> network(units, specs, 0);
+    Workspace<float> w(network, 1, 0, Keep::gradient);
+    std::fill_n(w.input.data, units, value);
+    network.forward(w, 0, 1, pass, w.scratch(0));
+    return {w.slots.back().mask.data, w.slots.back().mask.data + units};
+}
+
+Pass training(std::uint64_t seed, std::uint64_t step, Index position) {
+    return {.training = true, .seed = seed, .step = step, .position = position};
+}
+
+template <class T> bool throws(Index n_inputs, const std::vector<LayerSpec> &specs) {
+    try {
+        Network<T>(n_inputs, specs, 0);
+    } catch (const std::invalid_argument &) {
+        return true;
+    }
+    return false;
+}
+
+} // namespace
+
+TEST(theta_has_no_padding) {
+    const auto run = []<class T>(T) {
+        const std::vector<LayerSpec> specs = {
+            plain("standardize"), dense(7), dropout(0.2),    dense(1), dense(33),
+            plain("activation"),  dense(3), plain("rescale")};
+        const Network<T> network(5, specs, 1);
+        Index offset = 0, state = 0, width = 5;
+        for (std::size_t l = 0; l < specs.size(); ++l) {
+            const LayerLayout &layout = network.layout()[l];
+            const bool trained = specs[l].kind == "dense";
+            const Index units = trained ? specs[l].units : width;
+            CHECK_EQ(layout.n_inputs, width);
+            CHECK_EQ(layout.n_outputs, units);
+            CHECK_EQ(layout.theta_offset, offset);
+            CHECK_EQ(layout.n_parameters, trained ? (width + 1) * units : 0);
+            CHECK_EQ(layout.state_offset, state);
+            const bool scales = specs[l].kind == "standardize" || specs[l].kind == "rescale";
+            CHECK_EQ(layout.n_state, scales ? 2 * width : 0);
+            CHECK_EQ(network.fitted[l], !scales);
+            offset += layout.n_parameters;
+            state += layout.n_state;
+            width = units;
+        }
+        CHECK_EQ(network.n_parameters(), 6 * 7 + 8 * 1 + 2 * 33 + 34 * 3);
+        CHECK_EQ(network.n_parameters(), offset);
+        CHECK_EQ(network.n_state(), 2 * 5 + 2 * 3);
+        CHECK_EQ(network.n_outputs(), 3);
+        for (const T *p : {network.theta(), network.state()})
+            CHECK_EQ(reinterpret_cast<std::uintptr_t>(p) % kAlignment, std::uintptr_t{0});
+        for (Index i = 0; i < network.n_state(); ++i) // means, then scales, twice
+            CHECK_EQ(network.state()[i], T((i < 10 ? i >= 5 : i >= 13) ? 1 : 0));
+    };
+    run(float());
+    run(double());
+}
+
+// z of a single row is W x + b with W (n_l, n_{l-1}) column-major, b after it.
+TEST(parameters_mean_what_the_layout_says) {
+    Network<double> network(3, {dense(2), dense(1)}, 1);
+    for (Index i = 0; i < network.n_parameters(); ++i)
+        network.theta()[i] = static_cast<double>(i + 1);
+    Workspace<double> w(network, 1, 0, Keep::everything);
+    const double x[3] = {1, -2, 4};
+    std::copy_n(x, 3, w.input.data);
+    network.forward(w, 0, 1, Pass{}, w.scratch(0));
+    const double a0 = 1 - 2 * 3 + 4 * 5 + 7, a1 = 2 - 2 * 4 + 4 * 6 + 8;
+    CHECK(w.slots[0].a.data[0] == a0 && w.slots[0].a.data[1] == a1);
+    CHECK_EQ(w.slots[1].a.data[0], 9 * a0 + 10 * a1 + 11);
+}
+
+TEST(initial_weights_are_drawn_for_their_place) {
+    const auto run = []<class T>(T) {
+        for (const std::string name :
+             {"he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "zeros"}) {
+            const Network<T> network(6, {dense(5, name), dropout(0.1), dense(3, name, 2.5)}, 42);
+            for (const std::size_t l : {std::size_t{0}, std::size_t{2}}) {
+                const Index in = network.layout()[l].n_inputs, out = network.layout()[l].n_outputs;
+                double variance = 2 / static_cast<double>(name.starts_with("he") ? in : in + out);
+                if (name == "zeros")
+                    variance = 0;
+                const double deviation = (l == 2 ? 2.5 : 1) * std::sqrt(variance);
+                for (Index i = 0; i < in * out; ++i) {
+                    const double x =
+                        drawn(42, l, static_cast<std::uint64_t>(i), name.ends_with("normal"));
+                    CHECK_EQ(weights(network, l)[i], static_cast<T>(deviation * x));
+                }
+                for (Index i = in * out; i < in * out + out; ++i)
+                    CHECK_EQ(weights(network, l)[i], T(0)); // biases
+            }
+        }
+    };
+    run(float());
+    run(double());
+}
+
+TEST(initial_weights_do_not_know_other_layers) {
+    const std::vector<LayerSpec> one = {dense(7), dense(6), dense(2)};
+    const std::vector<LayerSpec> other = {dense(7, "zeros"), dense(6), dense(40, "glorot_uniform")};
+    const Network<float> a(5, one, 9), again(5, one, 9), b(50, other, 9), c(5, one, 10);
+    CHECK(same_bits(a.theta(), again.theta(), a.n_parameters()));
+    CHECK(same_bits(weights(a, 1), weights(b, 1), 6 * 7));
+    std::set<float> distinct;
+    for (std::size_t l = 0; l < 3; ++l) // no number is drawn twice, also with another seed
+        for (const Network<float> *network : {&a, &c})
+            for (Index i = 0; i < network->layout()[l].n_inputs * network->layout()[l].n_outputs;
+                 ++i)
+                CHECK(distinct.insert(weights(*network, l)[i]).second);
+    CHECK(!same_bits(weights(a, 0), weights(c, 0), 4));
+}
+
+TEST(initial_weights_have_their_deviation) {
+    for (const std::string name : {"he_normal", "he_uniform", "glorot_normal", "glorot_uniform"}) {
+        constexpr Index kIn = 300, kOut = 500;
+        const Network<double> network(kIn, {dense(kOut, name)}, 3);
+        const ConstVectorMap<double> W(network.theta(), kIn * kOut);
+        const double variance = name.starts_with("he") ? 2.0 / kIn : 2.0 / (kIn + kOut);
+        const double n = kIn * kOut; // five standard errors; x² of a normal number has variance 2
+        CHECK(std::abs(W.mean()) < 5 * std::sqrt(variance / n));
+        CHECK(std::abs(W.squaredNorm() / n / variance - 1) < 5 * std::sqrt(2 / n));
+        if (name.ends_with("uniform"))
+            CHECK(W.cwiseAbs().maxCoeff() <= std::sqrt(3 * variance));
+    }
+}
+
+TEST(masks_depend_on_their_place_alone) {
+    const std::vector<float> one = mask(training(1, 2, 3), 100, 1);
+    CHECK(one == mask(training(1, 2, 3), 100, 1));
+    CHECK(one == mask(training(1, 2, 3), 100, 1, -5));               // not on the data
+    const std::vector<float> wide = mask(training(1, 2, 3), 163, 1); // nor on other units
+    CHECK(std::equal(one.begin(), one.end(), wide.begin()));
+    for (const std::vector<float> &other :
+         {mask(training(2, 2, 3), 100, 1), mask(training(1, 3, 3), 100, 1),
+          mask(training(1, 2, 4), 100, 1), mask(training(1, 2, 3), 100, 2),
+          mask(training(3, 2, 1), 100, 1)}) {
+        int equal = 0;
+        for (std::size_t i = 0; i < 100; ++i)
+            equal += one[i] == other[i] ? 1 : 0;
+        CHECK(equal > 25 && equal < 75); // 50, with five deviations
+    }
+}
+
+// Words of a draw in order, the low half of a word before the high one: never to change.
+TEST(masks_are_philox_words) {
+    for (const double rate : {0.1, 0.5, 0.9}) {
+        const std::vector<float> got = mask(training(7, 1000, 77), 21, 2, 1, rate);
+        for (std::uint64_t i = 0; i < got.size(); ++i) {
+            const std::uint64_t word = draw(7, Stream::masks, {1000, 2, 77, i / 8})[i % 8 / 2];
+            const double u = static_cast<double>(word >> (i % 2 * 32) & 0xffffffff) * 0x1p-32;
+            CHECK_EQ(got[i], u < rate ? 0.0F : static_cast<float>(1 / (1 - rate)));
+        }
+    }
+}
+
+TEST(masks_drop_their_share) {
+    for (const double rate : {0.0, 0.05, 0.3, 0.5, 0.95}) {
+        const std::vector<float> m = mask(training(5, 6, 7), 100'000, 0, 1, rate);
+        const double n = static_cast<double>(m.size());
+        const double dropped = static_cast<double>(std::ranges::count(m, 0.0F)) / n;
+        CHECK(std::abs(dropped - rate) <= 5 * std::sqrt(rate * (1 - rate) / n));
+    }
+}
+
+// A column's mask is the same alone, inside a batch, and in whatever block the batch is computed.
+TEST(masks_follow_the_position_in_the_batch) {
+    constexpr Index kRows = 600, kUnits = 19;
+    const Network<float> network(kUnits, {dropout(0.4)}, 0);
+    const std::vector<float> X(kRows * kUnits, 1);
+    const auto *bytes = reinterpret_cast<const std::byte *>(X.data());
+    const StridedSource<float> source(
+        {bytes, DType::float32, false, kRows, kUnits, kUnits * sizeof(float), sizeof(float)});
+    const Examples<float> data{&source, &source, nullptr, ""};
+    const Trace<float> trace(network, LossSpec{}, data, training(3, 4, 0));
+    Workspace<float> w(network, kRows, 0, Keep::everything);
+    std::fill_n(w.input.data, w.input.ld * kRows, 1.0F);
+    for (const auto &[first, n] : {std::pair<Index, Index>{0, 600}, {0, 1}, {5, 300}, {599, 1}}) {
+        network.forward(w, first, n, training(3, 4, first), w.scratch(0));
+        for (Index j = first; j < first + n; ++j) {
+            const float *m = w.slots[0].mask.column(j);
+            CHECK(same_bits(m, trace.workspace.slots[0].mask.column(j), kUnits));
+            CHECK(same_bits(w.slots[0].a.column(j), m, kUnits)); // the input is 1
+            if (j % 37 == 0)
+                CHECK(same_bits(m, mask(training(3, 4, j), kUnits, 0, 1, 0.4).data(), kUnits));
+        }
+    }
+}
+
+TEST(dropout_only_in_training) {
+    constexpr Index kUnits = 20;
+    const Network<double> network(kUnits, {dropout(0.5)}, 0);
+    Workspace<double> w(network, 1, 0, Keep::gradient);
+    check::Random(1).fill(w.input.data, kUnits);
+    network.forward(w, 0, 1, Pass{}, w.scratch(0));
+    CHECK(same_bits(w.slots[0].a.data, w.input.data, kUnits));
+    std::fill_n(w.input.data, kUnits, check::kNan<double>); // a dropped unit is 0 all the same
+    network.forward(w, 0, 1, training(1, 1, 1), w.scratch(0));
+    for (Index i = 0; i < kUnits; ++i)
+        CHECK(w.slots[0].mask.data[i] == 0 ? w.slots[0].a.data[i] == 0
+                                           : std::isnan(w.slots[0].a.data[i]));
+}
+
+TEST(lists_that_are_no_network_are_refused) {
+    const auto run = []<class T>(T) {
+        CHECK(throws<T>(0, {dense(1)}) && throws<T>(3, {}) && throws<T>(3, {plain("convolution")}));
+        CHECK(throws<T>(3, {dense(2), plain("standardize")}));
+        CHECK(throws<T>(3, {plain("rescale"), dense(2)}));
+        CHECK(throws<T>(3, {dense(2, "orthogonal")}));
+        CHECK(throws<T>(3, {{.kind = "dense", .units = 2, .activation = "maxout"}}));
+        CHECK(!throws<T>(3, {plain("standardize"), dense(2), plain("rescale")}));
+    };
+    run(float());
+    run(double());
+}
