@@ -28,7 +28,11 @@ def parser(description: str, sizes: str) -> argparse.ArgumentParser:
     add("--seconds", type=float, default=0.4, help="aim for one turn of a fast contender")
     add("--contenders", type=words, default="", help="only these, by name; all if empty")
     add("--levels", type=words, default="", help="add deltarule at lower CPU levels: v2,v3")
-    add("--quick", action="store_true", help="one short round: checks results, not times")
+    add(
+        "--quick",
+        action="store_true",
+        help="one short round, peers on one thread: checks results, not times",
+    )
     add("--json", metavar="FILE", help="write every number")
     add("--plot", metavar="FILE", help="draw a picture (needs matplotlib)")
     return made
@@ -77,7 +81,8 @@ class Session:
         arguments = self.arguments
         contenders = chosen(mode, arguments.levels, arguments.contenders)
         found: list[Result] = []
-        with Race(contenders, arguments.threads) as race:
+        peer_threads = [1] if arguments.quick else arguments.threads
+        with Race(contenders, arguments.threads, peer_threads) as race:
             self.head(race)
             for task in tasks:
                 rows = race.run(task, arguments.seconds, arguments.rounds)

@@ -113,11 +113,15 @@ class Process:
 class Race:
     """All contenders, started once; `run` times one task."""
 
-    def __init__(self, contenders: list[Contender], threads: list[int]) -> None:
+    def __init__(
+        self, contenders: list[Contender], threads: list[int], peer_threads: list[int]
+    ) -> None:
         self.missing = [each for each in contenders if each.missing]
         self.broken: dict[str, str] = {}
         self.processes: list[Process] = []
-        self.start([each for each in contenders if not each.missing], threads)
+        for each in contenders:
+            if not each.missing:
+                self.start(each, threads if each.ours else peer_threads)
 
     def __enter__(self) -> Race:
         return self
@@ -130,17 +134,16 @@ class Race:
     def versions(self) -> dict[str, str]:
         return {process.contender.name: process.version for process in self.processes}
 
-    def start(self, contenders: list[Contender], threads: list[int]) -> None:
-        for contender in contenders:
-            for n_threads in threads:
-                process = Process(contender, n_threads)
+    def start(self, contender: Contender, threads: list[int]) -> None:
+        for n_threads in threads:
+            process = Process(contender, n_threads)
+            try:
+                process.version = process.ask(do="version")["version"]
+            except Failed as error:
+                self.broken[contender.name] = str(error)
+                process.close()
+            else:
                 self.processes.append(process)
-                try:
-                    process.version = process.ask(do="version")["version"]
-                except Failed as error:
-                    self.broken[contender.name] = str(error)
-                    self.processes.remove(process)
-                    process.close()
 
     def run(self, task: Task, budget: float, n_rounds: int) -> list[Row]:
         """Load the task everywhere, then go round; each round starts one contender later."""

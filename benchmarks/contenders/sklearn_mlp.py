@@ -22,7 +22,7 @@ def version() -> str:
 
 
 def model(task, X, y):
-    """A fitted model with the task's initial weights."""
+    """A model with the task's initial weights, made ready by one step that hardly moves."""
     regression = task.loss == "mse"
     rate = task.learning_rate * (2 / task.sizes[-1] if regression else 1)
     made = (MLPRegressor if regression else MLPClassifier)(
@@ -30,8 +30,8 @@ def model(task, X, y):
         activation=task.activation,
         solver=task.optimizer,
         alpha=0.0,
-        batch_size=min(task.batch, len(X)),
-        learning_rate_init=rate,
+        batch_size=len(X),
+        learning_rate_init=1e-9,
         max_iter=1,
         shuffle=task.shuffle,
         random_state=0,
@@ -45,6 +45,7 @@ def model(task, X, y):
         epsilon=networks.EPSILON,
     )
     made.fit(X, y)
+    made.set_params(batch_size=min(task.batch, len(X)), learning_rate_init=rate)
     if made.n_outputs_ != task.sizes[-1]:
         raise Cannot(f"takes the classes that occur, {made.n_outputs_} here")
     set_weights(made, networks.weights(task))

@@ -1,0 +1,112 @@
+// A small problem to train on: data in memory, its sources, and trainers that must end up equal.
+#pragma once
+
+#include "deltarule/trainer.hpp"
+
+#include "values.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace check {
+
+// Rows of random numbers, read as the library reads NumPy's.
+template <class T> class Table {
+  public:
+    Table(Index rows, Index columns, std::uint64_t seed)
+        : values(static_cast<std::size_t>(rows * columns)), rows_(rows), columns_(columns),
+          source_({reinterpret_cast<const std::byte *>(values.data()),
+                   sizeof(T) == 4 ? deltarule::DType::float32 : deltarule::DType::float64, false,
+                   rows, columns, columns * Index{sizeof(T)}, sizeof(T)}) {
+        Random(seed).fill(values.data(), rows * columns);
+    }
+    Table(const Table &) = delete; // the source points into the values
+    Table &operator=(const Table &) = delete;
+
+    T &operator()(Index row, Index column) {
+        return values[static_cast<std::size_t>(row * columns_ + column)];
+    }
+    Index rows() const { return rows_; }
+    const deltarule::Source<T> *source() const { return &source_; }
+
+    std::vector<T> values;
+
+  private:
+    Index rows_, columns_;
+    deltarule::StridedSource<T> source_;
+};
+
+template <class T> struct Problem {
+    static constexpr Index kInputs = 9, kOutputs = 2;
+    Table<T> X, y, weight;
+
+    explicit Problem(Index rows, std::uint64_t seed = 1)
+        : X(rows, kInputs, seed), y(rows, kOutputs, seed + 1), weight(rows, 1, seed + 2) {
+        for (T &w : weight.values)
+            w = w < T(-0.5) ? T(0) : 1 + w;
+    }
+    deltarule::Examples<T> examples(bool weighted = true) const {
+        return {X.source(), y.source(), weighted ? weight.source() : nullptr, ""};
+    }
+    static deltarule::Examples<T> none() { return {}; }
+};
+
+// Everything a step can meet: packets with tails, virtual lanes, masks.
+template <class T>
+std::shared_ptr<deltarule::Network<T>> small_network(const std::string &hidden = "tanh") {
+    using Spec = deltarule::LayerSpec;
+    const auto dense = [](Index units, const std::string &activation) {
+        return Spec{.kind = "dense",
+                    .units = units,
+                    .activation = activation,
+                    .initializer = "glorot_uniform"};
+    };
+    const std::vector<Spec> specs = {dense(21, hidden),
+                                     {.kind = "dropout", .rate = 0.25},
+                                     dense(13, "relu"),
+                                     dense(Problem<T>::kOutputs, "identity")};
+    return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
+}
+
+// Large enough to be worth several threads.
+template <class T> std::shared_ptr<deltarule::Network<T>> large_network() {
+    using Spec = deltarule::LayerSpec;
+    const std::vector<Spec> specs = {
+        {.kind = "dense", .units = 301, .activation = "tanh", .initializer = "he_normal"},
+        {.kind = "dropout", .rate = 0.25},
+        {.kind = "dense", .units = 270, .activation = "relu", .initializer = "he_normal"},
+        {.kind = "dense", .units = Problem<T>::kOutputs, .initializer = "he_normal"}};
+    return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
+}
+
+inline std::vector<deltarule::OptimizerSpec> optimizers() {
+    using deltarule::OptimizerKind;
+    return {{.kind = OptimizerKind::sgd, .learning_rate = 0.05},
+            {.kind = OptimizerKind::sgd, .learning_rate = 0.05, .momentum = 0.9},
+            {.kind = OptimizerKind::sgd, .momentum = 0.9, .nesterov = true, .l2 = 0.01},
+            {.kind = OptimizerKind::adam, .learning_rate = 0.01},
+            {.kind = OptimizerKind::adam, .l2 = 0.01, .weight_decay = 0.1}};
+}
+
+// Whether two trainers stand at the same place with the same bits.
+template <class T> bool same(deltarule::Trainer<T> &a, deltarule::Trainer<T> &b) {
+    const auto vectors_a = a.vectors(), vectors_b = b.vectors();
+    bool equal = vectors_a.size() == vectors_b.size() && a.records.size() == b.records.size() &&
+                 a.optimizer().n_steps() == b.optimizer().n_steps() &&
+                 a.network().n_steps == b.network().n_steps && a.state.step == b.state.step &&
+                 a.state.epoch == b.state.epoch && a.state.position == b.state.position &&
+                 same_bits(a.state.loss_sum, b.state.loss_sum) &&
+                 same_bits(a.state.weight_sum, b.state.weight_sum) &&
+                 same_bits(a.state.best_loss, b.state.best_loss) &&
+                 same_bits(a.network().theta(), b.network().theta(), a.network().n_parameters());
+    for (std::size_t i = 0; equal && i < vectors_a.size(); ++i)
+        equal = same_bits(vectors_a[i].second->data(), vectors_b[i].second->data(),
+                          vectors_a[i].second->size());
+    for (std::size_t i = 0; equal && i < a.records.size(); ++i)
+        equal = same_bits(a.records[i].loss, b.records[i].loss) &&
+                same_bits(a.records[i].validation_loss, b.records[i].validation_loss);
+    return equal;
+}
+
+} // namespace check

@@ -1,0 +1,110 @@
+// Phases: every thread takes part once, nobody is late, failures are carried over.
+#include "deltarule/flush_subnormals.hpp"
+#include "deltarule/team.hpp"
+
+#include "check.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+using namespace deltarule;
+
+TEST(every_thread_takes_part_once_in_each_phase) {
+    for (const int n : {-1, 0, 1, 2, 3, 7}) {
+        Team team(n);
+        CHECK_EQ(team.size(), std::max(n, 1));
+        std::vector<int> count(static_cast<std::size_t>(team.size()));
+        const std::thread::id caller = std::this_thread::get_id();
+        bool first_is_caller = true;
+        for (int phase = 1; phase <= 300; ++phase) {
+            team.run([&](int t) {
+                if (t == 0)
+                    first_is_caller = first_is_caller && caller == std::this_thread::get_id();
+                ++count[static_cast<std::size_t>(t)]; // not atomic: the phases order it
+            });
+            CHECK_EQ(std::accumulate(count.begin(), count.end(), 0), phase * team.size());
+        }
+        CHECK(first_is_caller);
+        CHECK(std::ranges::all_of(count, [](int c) { return c == 300; }));
+    }
+}
+
+// What one phase wrote all see in the next, also after a sleep.
+TEST(phases_are_ordered) {
+    Team team(4);
+    std::vector<std::ptrdiff_t> from(64, 1), to(64);
+    for (int phase = 0; phase < 20; ++phase) {
+        if (phase % 7 == 0)
+            std::this_thread::sleep_for(std::chrono::milliseconds(3));
+        team.run([&](int t) {
+            if (t == phase % 4)
+                std::this_thread::sleep_for(std::chrono::microseconds(200));
+            const std::ptrdiff_t last = share_of_columns(64, t + 1, team.size());
+            for (std::ptrdiff_t i = share_of_columns(64, t, team.size()); i < last; ++i) {
+                const auto at = static_cast<std::size_t>(i);
+                to[at] = from[at] + from[(at + 9) % 64];
+            }
+        });
+        std::swap(from, to);
+    }
+    CHECK(std::ranges::all_of(from, [](std::ptrdiff_t x) { return x == 1 << 20; }));
+}
+
+TEST(the_lowest_failure_is_thrown_once) {
+    for (const int n : {1, 2, 5}) {
+        Team team(n);
+        for (int lowest = 0; lowest < n; ++lowest) {
+            std::atomic<int> done{0};
+            std::string caught;
+            try {
+                team.run([&](int t) {
+                    ++done;
+                    if (t >= lowest)
+                        throw std::runtime_error(std::to_string(t));
+                });
+            } catch (const std::runtime_error &error) {
+                caught = error.what();
+            }
+            CHECK_EQ(caught, std::to_string(lowest));
+            CHECK_EQ(done, n); // the others were not held up
+            team.run([&](int) { ++done; });
+            CHECK_EQ(done, 2 * n);
+        }
+    }
+}
+
+TEST(workers_flush_subnormals) {
+#if defined(__SSE2__)
+    const FlushSubnormals flush;
+    Team team(3);
+    std::atomic<int> flushed{0};
+    team.run([&](int) { flushed += (_mm_getcsr() & 0x8040U) == 0x8040U ? 1 : 0; });
+    CHECK_EQ(flushed, 3);
+#endif
+}
+
+TEST(teams_come_and_go) {
+    for (int i = 0; i < 200; ++i) {
+        Team idle(3); // never asked to do anything
+        Team team(3);
+        std::atomic<int> done{0};
+        team.run([&](int) { ++done; });
+        CHECK_EQ(done, 3);
+    }
+}
+
+TEST(columns_are_shared_in_whole_tiles) {
+    for (std::ptrdiff_t columns = 0; columns < 300; ++columns)
+        for (const int n : {1, 2, 3, 7, 64}) {
+            CHECK_EQ(share_of_columns(columns, 0, n), 0);
+            CHECK_EQ(share_of_columns(columns, n, n), columns);
+            for (int t = 0; t < n; ++t) {
+                const auto first = share_of_columns(columns, t, n);
+                const auto last = share_of_columns(columns, t + 1, n);
+                CHECK(first <= last);
+                CHECK(first % 8 == 0 || first == columns);
+                CHECK(last - first <= columns / n + 8); // evenly
+            }
+        }
+}

@@ -1,0 +1,419 @@
+// However a run is cut up, the same bits; after a failure, the state it promises; and the
+// processor's mode as it was.
+#include "deltarule/flush_subnormals.hpp"
+#include "deltarule/inference.hpp"
+
+#include "check.hpp"
+#include "problem.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+
+using namespace deltarule;
+using check::kNan;
+using check::Problem;
+using check::Random;
+using check::same;
+using check::same_bits;
+
+namespace {
+
+constexpr Index kRows = 700, kValidationRows = 300;
+
+unsigned subnormal_mode() { // flush-to-zero and denormals-are-zero
+#if defined(__SSE2__)
+    return _mm_getcsr() & 0x8040U;
+#else
+    return 0;
+#endif
+}
+#if defined(__SSE2__)
+constexpr unsigned kFlushed = 0x8040U;
+#else
+constexpr unsigned kFlushed = 0;
+#endif
+
+template <class T>
+Trainer<T> make_trainer(const OptimizerSpec &optimizer,
+                        std::optional<std::uint64_t> seed = std::nullopt) {
+    return Trainer<T>(check::small_network<T>(), LossSpec{}, optimizer, seed);
+}
+
+// Batches of 256 + 44 rows, the last of an epoch of 100.
+RunOptions options_for(std::int64_t epochs) { return {.batch_size = 300, .epochs = epochs}; }
+
+// Calls run until it has nothing left to do; changes the options before each call, if asked to.
+template <class T>
+int run_in_pieces(Trainer<T> &trainer, const Examples<T> &data, const Examples<T> &validation,
+                  RunOptions options, const Poll &poll,
+                  const std::function<void(RunOptions &)> &change = nullptr) {
+    for (int calls = 1;; ++calls) {
+        if (change)
+            change(options);
+        const Status status = trainer.run(data, validation, options, poll);
+        if (status == Status::epochs)
+            return calls;
+        CHECK(status != Status::diverged && status != Status::converged);
+    }
+}
+
+// For each optimiser and type: one whole run, and what cut(trainer, run) makes of it.
+template <class F> void compare_with_a_whole_run(F &&cut) {
+    const auto compare = [&]<class T>(T, const OptimizerSpec &optimizer) {
+        const Problem<T> problem(kRows), other(kValidationRows, 50);
+        const Examples<T> data = problem.examples(), validation = other.examples();
+        Trainer<T> whole = make_trainer<T>(optimizer, 77), pieces = make_trainer<T>(optimizer, 77);
+        CHECK(whole.run(data, validation, options_for(5), nullptr) == Status::epochs);
+        CHECK_EQ(whole.state.step, 15);
+        CHECK_EQ(whole.records.size(), std::size_t{5});
+        cut(pieces, data, validation);
+        CHECK(same(whole, pieces));
+    };
+    for (const OptimizerSpec &optimizer : check::optimizers()) {
+        compare(float(), optimizer);
+        compare(double(), optimizer);
+    }
+}
+
+// Rows that tell how they were read: every gather notes the mode of the processor.
+template <class T> class Watched final : public Source<T> {
+  public:
+    explicit Watched(const Source<T> &inner) : inner_(inner) {}
+    Index rows() const override { return inner_.rows(); }
+    Index width() const override { return inner_.width(); }
+    bool gather(const Index *numbers, Index n, T *out, Index ld, Check check) const override {
+        ++reads;
+        if (subnormal_mode() != kFlushed)
+            ++unflushed;
+        return inner_.gather(numbers, n, out, ld, check);
+    }
+    double value(Index row, Index column) const override { return inner_.value(row, column); }
+
+    mutable std::atomic<int> reads{0}, unflushed{0};
+
+  private:
+    const Source<T> &inner_;
+};
+
+template <class F> bool throws_data_error(F &&f) {
+    try {
+        f();
+    } catch (const DataError &) {
+        return true;
+    }
+    return false;
+}
+
+template <class T> bool all_zero(Trainer<T> &trainer) {
+    for (const auto &[name, vector] : trainer.optimizer().vectors())
+        if (!std::all_of(vector->data(), vector->data() + vector->size(),
+                         [](T x) { return x == 0; }))
+            return false;
+    return trainer.optimizer().n_steps() == 0;
+}
+
+} // namespace
+
+TEST(a_run_in_pieces_of_steps) {
+    compare_with_a_whole_run([](auto &trainer, const auto &data, const auto &validation) {
+        Random random(1);
+        const int calls = run_in_pieces(trainer, data, validation, options_for(5), nullptr,
+                                        [&](RunOptions &o) { o.max_steps = 1 + random.below(4); });
+        CHECK(calls > 4);
+    });
+}
+
+TEST(a_run_pausing_at_every_chance) {
+    compare_with_a_whole_run([](auto &trainer, const auto &data, const auto &validation) {
+        RunOptions options = options_for(5);
+        options.slice_seconds = 0;
+        options.pause_each_epoch = true;
+        CHECK(run_in_pieces(trainer, data, validation, options, nullptr) >= 5);
+    });
+}
+
+TEST(a_run_interrupted_by_poll) {
+    int interruptions = 0;
+    compare_with_a_whole_run([&](auto &trainer, const auto &data, const auto &validation) {
+        Random random(2);
+        const Poll poll = [&] { return random.below(3) == 0; };
+        interruptions += run_in_pieces(trainer, data, validation, options_for(5), poll) - 1;
+    });
+    CHECK(interruptions > 50);
+}
+
+TEST(a_poll_that_throws_leaves_the_last_finished_step) {
+    int thrown = 0;
+    compare_with_a_whole_run([&](auto &trainer, const auto &data, const auto &validation) {
+        Random random(3);
+        const Poll poll = [&]() -> bool {
+            if (random.below(3) == 0)
+                throw std::runtime_error("asked to stop");
+            return false;
+        };
+        for (;;)
+            try {
+                if (trainer.run(data, validation, options_for(5), poll) == Status::epochs)
+                    return;
+            } catch (const std::runtime_error &) {
+                CHECK_EQ(subnormal_mode(), 0U);
+                ++thrown;
+            }
+    });
+    CHECK(thrown > 50);
+}
+
+TEST(single_steps_equal_a_run_in_order) {
+    const auto run = []<class T>(T, const OptimizerSpec &optimizer) {
+        const Problem<T> problem(300);
+        Trainer<T> by_run = make_trainer<T>(optimizer), by_step = make_trainer<T>(optimizer);
+        RunOptions options = options_for(7);
+        options.shuffle = false;
+        by_run.run(problem.examples(), Problem<T>::none(), options, nullptr);
+        for (int i = 0; i < 7; ++i)
+            CHECK(std::isfinite(by_step.step(problem.examples(), 1)));
+        CHECK(same_bits(by_run.network().theta(), by_step.network().theta(),
+                        by_run.network().n_parameters()));
+        CHECK_EQ(by_run.network().n_steps, by_step.network().n_steps);
+    };
+    for (const OptimizerSpec &optimizer : check::optimizers()) {
+        run(float(), optimizer);
+        run(double(), optimizer);
+    }
+}
+
+TEST(threads_do_not_change_a_bit) {
+    const auto run = []<class T>(T) {
+        const Problem<T> problem(500), other(kValidationRows, 50);
+        const Examples<T> data = problem.examples(), validation = other.examples();
+        const auto trained = [&](int n_threads) {
+            Trainer<T> trainer(check::large_network<T>(), LossSpec{}, check::optimizers()[3], 7);
+            RunOptions options{.batch_size = 200, .epochs = 3, .n_threads = n_threads};
+            trainer.run(data, validation, options, nullptr);
+            trainer.step(data, n_threads);
+            return trainer;
+        };
+        Trainer<T> one = trained(1);
+        const auto outputs = [&](int n_threads) {
+            std::vector<T> out(kRows * 2);
+            predict(one.network(), *data.X, nullptr, n_threads, out.data());
+            return out;
+        };
+        for (const int n : {2, 3, 5}) {
+            Trainer<T> more = trained(n);
+            CHECK(same(one, more));
+            CHECK(outputs(1) == outputs(n));
+        }
+    };
+    run(float());
+    run(double());
+}
+
+TEST(a_diverged_step_changes_nothing) {
+    const auto run = []<class T>(T, const OptimizerSpec &optimizer) {
+        const Problem<T> problem(300);
+        Problem<T> bad(300);
+        bad.y(299, 1) = std::sqrt(std::numeric_limits<T>::max()) * 2; // its square is infinite
+        Trainer<T> trainer = make_trainer<T>(optimizer), same_steps = make_trainer<T>(optimizer);
+        for (int i = 0; i < 3; ++i) {
+            trainer.step(problem.examples(), 1);
+            same_steps.step(problem.examples(), 1);
+            CHECK(!std::isfinite(trainer.step(bad.examples(false), 1)));
+            CHECK(same(trainer, same_steps));
+        }
+    };
+    for (const OptimizerSpec &optimizer : check::optimizers()) {
+        run(float(), optimizer);
+        run(double(), optimizer);
+    }
+}
+
+TEST(a_diverged_run_returns_to_the_start_of_its_epoch) {
+    const auto run = []<class T>(T, const OptimizerSpec &optimizer) {
+        const Problem<T> problem(kRows);
+        Problem<T> bad(kRows);
+        bad.y(kRows - 1, 0) = std::sqrt(std::numeric_limits<T>::max()) * 2;
+        Trainer<T> trainer = make_trainer<T>(optimizer);
+        RunOptions options = options_for(2);
+        options.shuffle = false; // the bad row comes last
+        trainer.run(problem.examples(), Problem<T>::none(), options, nullptr);
+        const Buffer<T> before = [&] {
+            Buffer<T> theta(trainer.network().n_parameters());
+            std::copy_n(trainer.network().theta(), theta.size(), theta.data());
+            return theta;
+        }();
+        options.epochs = 4;
+        CHECK(trainer.run(bad.examples(false), Problem<T>::none(), options, nullptr) ==
+              Status::diverged);
+        CHECK(same_bits(before.data(), trainer.network().theta(), before.size()));
+        CHECK(all_zero(trainer));
+        CHECK_EQ(trainer.network().n_steps, std::uint64_t{6});
+        CHECK(trainer.state.step == 6 && trainer.state.epoch == 2 && !trainer.state.in_epoch);
+        CHECK(trainer.divergence.epoch == 2 && trainer.divergence.step == 8);
+        CHECK(!std::isfinite(trainer.divergence.loss));
+        CHECK(trainer.run(problem.examples(), Problem<T>::none(), options, nullptr) ==
+              Status::epochs); // and can go on
+    };
+    for (const OptimizerSpec &optimizer : check::optimizers()) {
+        run(float(), optimizer);
+        run(double(), optimizer);
+    }
+}
+
+// The last update of an epoch may overflow, though each loss was finite.
+TEST(infinite_parameters_are_a_divergence) {
+    const Problem<float> problem(100);
+    Trainer<float> trainer = make_trainer<float>({.learning_rate = 3e38});
+    Trainer<float> fresh = make_trainer<float>({.learning_rate = 3e38});
+    CHECK(trainer.run(problem.examples(), Problem<float>::none(), options_for(1), nullptr) ==
+          Status::diverged);
+    CHECK(same_bits(trainer.network().theta(), fresh.network().theta(),
+                    fresh.network().n_parameters()));
+    CHECK_EQ(trainer.network().n_steps, std::uint64_t{0});
+}
+
+TEST(refused_data_return_the_start_of_the_epoch) {
+    const auto run = []<class T>(T) {
+        Problem<T> problem(kRows);
+        Trainer<T> trainer = make_trainer<T>(check::optimizers()[3]);
+        Trainer<T> fresh = make_trainer<T>(check::optimizers()[3]);
+        problem.X(kRows - 1, 3) = kNan<T>;
+        RunOptions options = options_for(2);
+        options.shuffle = false;
+        for (const bool whole : {true, false}) { // in one call, and resumed inside the epoch
+            options.max_steps = 2;
+            if (!whole)
+                CHECK(trainer.run(problem.examples(), Problem<T>::none(), options, nullptr) ==
+                      Status::max_steps);
+            options.max_steps = -1;
+            CHECK(throws_data_error(
+                [&] { trainer.run(problem.examples(), Problem<T>::none(), options, nullptr); }));
+            CHECK(same_bits(trainer.network().theta(), fresh.network().theta(),
+                            fresh.network().n_parameters()));
+            CHECK_EQ(trainer.network().n_steps, std::uint64_t{0});
+        }
+        CHECK(throws_data_error([&] { trainer.step(problem.examples(), 1); }));
+        CHECK(same_bits(trainer.network().theta(), fresh.network().theta(),
+                        fresh.network().n_parameters()));
+        for (const T bad : {T(-1), kNan<T>}) {
+            Problem<T> weighted(kRows);
+            weighted.weight(kRows / 2, 0) = bad;
+            CHECK(throws_data_error([&] { trainer.step(weighted.examples(), 1); }));
+        }
+    };
+    run(float());
+    run(double());
+}
+
+// Contract 5. A batch without weight moves nothing, not even momentum.
+TEST(batches_without_weight_are_skipped) {
+    const auto run = []<class T>(T, const OptimizerSpec &optimizer) {
+        Problem<T> problem(600), first_half(300);
+        first_half.X.values.assign(problem.X.values.begin(),
+                                   problem.X.values.begin() + 300 * Problem<T>::kInputs);
+        first_half.y.values.assign(problem.y.values.begin(),
+                                   problem.y.values.begin() + 300 * Problem<T>::kOutputs);
+        std::fill_n(problem.weight.values.begin(), 300, T(1));
+        std::fill_n(problem.weight.values.begin() + 300, 300, T(0));
+        RunOptions options = options_for(3);
+        options.shuffle = false;
+        Trainer<T> with = make_trainer<T>(optimizer), without = make_trainer<T>(optimizer);
+        const Examples<T> data = problem.examples(),
+                          half = {first_half.X.source(), first_half.y.source(), nullptr, ""};
+        with.run(data, Problem<T>::none(), options, nullptr);
+        without.run(half, Problem<T>::none(), options, nullptr);
+        CHECK_EQ(with.network().n_steps, std::uint64_t{3});
+        CHECK(same_bits(with.network().theta(), without.network().theta(),
+                        with.network().n_parameters()));
+        CHECK(same_bits(with.records.back().loss, without.records.back().loss));
+        std::ranges::fill(problem.weight.values, T(0));
+        CHECK(throws_data_error([&] { with.step(problem.examples(), 1); }));
+    };
+    for (const OptimizerSpec &optimizer : check::optimizers()) {
+        run(float(), optimizer);
+        run(double(), optimizer);
+    }
+}
+
+TEST(subnormals_are_flushed_inside_only) {
+    const auto run = []<class T>(T, int n_threads) {
+        const Problem<T> problem(600);
+        Problem<T> bad(600);
+        bad.X(599, 0) = kNan<T>;
+        const Watched<T> X(*problem.X.source()), bad_X(*bad.X.source());
+        const Examples<T> data{&X, problem.y.source(), nullptr, ""};
+        const Examples<T> refused{&bad_X, bad.y.source(), nullptr, ""};
+        Trainer<T> trainer(check::large_network<T>(), LossSpec{}, check::optimizers()[3], 7);
+        Network<T> &network = trainer.network();
+        std::vector<T> out(1200), gradient(static_cast<std::size_t>(network.n_parameters())),
+            input_gradient(static_cast<std::size_t>(600 * Problem<T>::kInputs));
+        const RunOptions options{
+            .batch_size = 400, .epochs = 10'000, .max_steps = 2, .n_threads = n_threads};
+        int polls = 0;
+        const Poll poll = [&polls] {
+            CHECK_EQ(subnormal_mode(), kFlushed);
+            return ++polls < 0;
+        };
+        const Poll broken = []() -> bool { throw std::runtime_error("broken"); };
+        double loss = 0;
+        const std::vector<std::function<void()>> calls = {
+            [&] { trainer.run(data, Problem<T>::none(), options, poll); },
+            [&] { trainer.step(data, n_threads); },
+            [&] { trainer.apply(gradient.data()); },
+            [&] { predict(network, X, poll, n_threads, out.data()); },
+            [&] {
+                evaluate(network, LossSpec{}, data, Pass{}, poll, n_threads, loss, gradient.data());
+            },
+            [&] {
+                backward(network, X, *problem.y.source(), Pass{}, poll, n_threads, gradient.data(),
+                         input_gradient.data());
+            },
+            [&] { const Trace<T> trace(network, LossSpec{}, data, Pass{}); },
+            [&] { trainer.run(refused, Problem<T>::none(), options, poll); },
+            [&] { trainer.step(refused, n_threads); },
+            [&] { evaluate(network, LossSpec{}, refused, Pass{}, poll, n_threads, loss, {}); },
+            [&] { const Trace<T> trace(network, LossSpec{}, refused, Pass{}); },
+            [&] { trainer.run(data, Problem<T>::none(), options, broken); },
+            [&] { predict(network, X, broken, n_threads, out.data()); }};
+        int n_thrown = 0;
+        for (const bool flushed_outside : {false, true})
+            for (const auto &call : calls) {
+                std::optional<FlushSubnormals> outside;
+                if (flushed_outside)
+                    outside.emplace();
+                try {
+                    call();
+                } catch (const DataError &) {
+                    ++n_thrown;
+                } catch (const std::runtime_error &error) {
+                    CHECK_EQ(std::string(error.what()), std::string("broken"));
+                    ++n_thrown;
+                }
+                CHECK_EQ(subnormal_mode(), flushed_outside ? kFlushed : 0U);
+            }
+        CHECK(n_thrown >= 2 * 6 - 1); // a run that resumes may not come to the bad row
+        CHECK(X.reads > 0 && bad_X.reads > 0 && polls > 0);
+        CHECK_EQ(X.unflushed, 0);
+    };
+    for (const int n_threads : {1, 3}) {
+        run(float(), n_threads);
+        run(double(), n_threads);
+    }
+}
+
+// Subnormal weights count as zero.
+TEST(subnormal_parameters_count_as_zero) {
+    const auto run = []<class T>(T) {
+        const Problem<T> problem(5);
+        Network<T> network(Problem<T>::kInputs, {{.kind = "dense", .units = 2}}, 0);
+        std::fill_n(network.theta(), network.n_parameters(), std::numeric_limits<T>::denorm_min());
+        std::vector<T> out(10, T(1));
+        predict(network, *problem.X.source(), nullptr, 1, out.data());
+        CHECK(std::ranges::all_of(out, [](T x) { return x == 0; }));
+    };
+    if (kFlushed != 0) {
+        run(float());
+        run(double());
+    }
+}
