@@ -24,9 +24,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def stubtest(session: nox.Session) -> None:
-    """Compare the stub of the compiled module with the module."""
+    """Compare the stubs of the compiled modules with the modules."""
     session.install("mypy", ".")
-    session.run("python", "-m", "mypy.stubtest", "deltarule._core_v2")
+    for module in ("_cpu", "_core_v2", "_core_v3", "_core_v4"):
+        session.run("python", "-m", "mypy.stubtest", f"deltarule.{module}")
 
 
 @nox.session

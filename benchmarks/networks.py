@@ -58,7 +58,8 @@ class Task:
 
     @property
     def learning_rate(self) -> float:
-        return LEARNING_RATE[self.optimizer]
+        """In proportion to small batches, whose noisy steps diverge otherwise."""
+        return LEARNING_RATE[self.optimizer] * min(1.0, self.batch / 32)
 
     @property
     def step_flops(self) -> float:
@@ -100,7 +101,9 @@ class Task:
             return f"{self.label} {widths}, {self.batch} {rows}, {self.activation}"
         order = ", shuffled" if self.shuffle else ""
         how = f"{self.activation} + {self.loss} + {self.optimizer.upper()}"
-        return f"{self.label} {widths}, batch {self.batch}{order}, {how}"
+        call = "step(), " if self.mode == "step" else ""
+        label = "" if self.label.isdigit() else f"{self.label} "  # a sweep's number
+        return f"{call}{label}{widths}, batch {self.batch}{order}, {how}"
 
 
 KERNEL_PARTS = {"forward": 1, "gradient": 2, "backward": 3}  # matrix products of each

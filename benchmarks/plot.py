@@ -21,38 +21,57 @@ Result = tuple[Task, list[Row]]
 
 
 def draw(path: str, results: list[Result], groups: dict[str, list[Result]]) -> None:
-    """`groups` are the sweeps by title; the results in none of them share one panel of dots."""
+    """`groups` are the sweeps by title, drawn into FILE_sweeps; all other results into FILE."""
     try:
         import matplotlib
     except ImportError:
         print("missing: matplotlib, so no plot")
         return
     matplotlib.use("Agg")
+    swept = [id(task) for group in groups.values() for task, _ in group]
+    plain = [(task, rows) for task, rows in results if id(task) not in swept]
+    if plain:
+        title = "median, whiskers min to max; each at its better thread count"
+        save(Path(path), {title: plain}, dots, 1, 0.8 * len(plain) + 1.5)
+    if groups:
+        file = Path(path)
+        save(file.with_stem(file.stem + "_sweeps"), groups, lines, 2, 3.8)
+
+
+def save(path: Path, panels: dict[str, list[Result]], kind, n_columns: int, height: float) -> None:
+    """One panel a group, one legend below them all."""
     from matplotlib import pyplot
 
-    swept = [id(each) for group in groups.values() for each in group]
-    plain = [each for each in results if id(each) not in swept]
-    panels = ([("", plain)] if plain else []) + list(groups.items())
-    n_columns = 1 if len(panels) == 1 else 2
     n_rows = -(-len(panels) // n_columns)
-    height = max(4.0, 0.75 * len(plain) + 1.5) if n_columns == 1 and plain else 4.2 * n_rows
-    figure, axes = pyplot.subplots(
-        n_rows, n_columns, figsize=(9 if n_columns == 1 else 13, height), squeeze=False
-    )
-    for axis, (title, group) in zip(axes.flat, panels, strict=False):
-        (lines if title else dots)(axis, group)
-        axis.set_title(title or "median, whiskers min to max; each at its better thread count")
+    size = (10 if n_columns == 1 else 12, height * n_rows)
+    figure, axes = pyplot.subplots(n_rows, n_columns, figsize=size, squeeze=False)
+    handles = {}
+    for axis, (title, group) in zip(axes.flat, panels.items(), strict=False):
+        kind(axis, group)
+        axis.set_title(title, fontsize=10)
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()
-    handles = {}
-    for axis in axes.flat:
-        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, loc="lower center", ncols=min(len(handles), 5))
     n_lines = -(-len(handles) // 5)
-    figure.tight_layout(rect=(0, (0.15 + 0.25 * n_lines) / figure.get_figheight(), 1, 1))
-    figure.savefig(Path(path), dpi=140)
+    figure.legend(handles.values(), handles, loc="lower center", ncols=min(len(handles), 5))
+    figure.tight_layout(rect=(0, (0.1 + 0.25 * n_lines) / size[1], 1, 1))
+    figure.savefig(path, dpi=140)
     pyplot.close(figure)
     print(f"plot: {path}")
+
+
+def times(axis) -> None:
+    """Label a logarithmic axis with 1 µs, 10 µs ..."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 3) if narrow(axis) else (1,)))
+    axis.set_major_formatter(EngFormatter(unit="s"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def narrow(axis) -> bool:
+    low, high = axis.get_view_interval()
+    return high < 300 * low
 
 
 def better(rows: list[Row]) -> dict[str, Row]:
@@ -90,7 +109,8 @@ def dots(axis, group: list[Result]) -> None:
     axis.set_yticks(range(len(group)), labels, fontsize=8)
     axis.set_ylim(len(group) - 0.5, -0.5)
     axis.set_xscale("log")
-    axis.set_xlabel("seconds per " + ("step" if group[0][0].mode in ("train", "step") else "call"))
+    times(axis.xaxis)
+    axis.set_xlabel("time per " + ("step" if group[0][0].mode in ("train", "step") else "call"))
     axis.grid(axis="x", alpha=0.4)
 
 
@@ -108,5 +128,7 @@ def lines(axis, group: list[Result]) -> None:
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_ylabel("seconds per step")
+    axis.minorticks_off()
+    times(axis.yaxis)
+    axis.set_ylabel("time per step")
     axis.grid(alpha=0.4)

@@ -173,6 +173,6 @@ def disagreements(race: Race, results: list[tuple[Task, list[Row]]]) -> list[str
             for row in rows
             if row.agrees is False
         ]
-        if not race.broken and not any(row.ours and row.seconds for row in rows):
+        if not race.broken and not any(row.ours and (row.seconds or row.note) for row in rows):
             found.append(f"{task.describe()}: deltarule did not run")
     return found

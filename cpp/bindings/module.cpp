@@ -35,6 +35,8 @@ PYBIND11_MODULE(DELTARULE_MODULE, m, py::mod_gil_not_used()) {
     register_random(m);
     register_network<float>(m, "Network32", "Trace32");
     register_network<double>(m, "Network64", "Trace64");
+    register_small_predictor<float>(m, "SmallPredictor32");
+    register_small_predictor<double>(m, "SmallPredictor64");
     register_trainer<float>(m, "Trainer32");
     register_trainer<double>(m, "Trainer64");
 }

@@ -8,6 +8,7 @@ namespace deltarule::bindings {
 void register_specs(pybind11::module_ &m);
 void register_random(pybind11::module_ &m);
 template <class T> void register_network(pybind11::module_ &m, const char *name, const char *trace);
+template <class T> void register_small_predictor(pybind11::module_ &m, const char *name);
 template <class T> void register_trainer(pybind11::module_ &m, const char *name);
 
 } // namespace deltarule::bindings

@@ -1,11 +1,13 @@
 // Trainer32 and Trainer64.
 #include "arrays.hpp"
 #include "register.hpp"
+#include "small_calls.hpp"
 
 #include "deltarule/trainer.hpp"
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <limits>
 #include <variant>
 
@@ -108,6 +110,22 @@ double step(BoundTrainer<T> &t, const py::array &X, const py::array &y, const We
     return t.step(batch.view, n_threads);
 }
 
+// A step on a few plain rows, or None.
+template <class T> py::object step_small(BoundTrainer<T> &t, py::handle X, py::handle y) {
+    const Network<T> &network = t.network();
+    const auto rows = plain_view<T>(X, false);
+    auto targets = plain_view<T>(y, true);
+    if (!targets)
+        targets = plain_view<std::int64_t>(y, true);
+    if (!rows || !targets || rows->rows == 0 || rows->rows != targets->rows ||
+        rows->columns != network.n_inputs() || !t.takes_target_width(targets->columns) ||
+        !is_small(network, rows->rows, 3) ||
+        std::find(network.fitted.begin(), network.fitted.end(), false) != network.fitted.end())
+        return py::none();
+    const StridedSource<T> inputs(*rows), outputs(*targets);
+    return py::float_(t.step({&inputs, &outputs, nullptr, {}}, 1));
+}
+
 template <class T> void apply(BoundTrainer<T> &t, const py::array &gradient) {
     const T *data = contiguous_data<T>(gradient, t.network().n_parameters(), "gradient");
     const py::gil_scoped_release release;
@@ -188,6 +206,7 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
              })
         .def("run", &run<T>, "options"_a)
         .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "n_threads"_a)
+        .def("step_small", &step_small<T>, "X"_a, "y"_a)
         .def("apply", &apply<T>, "gradient"_a)
         .def("take_records", &take_records<T>)
         .def_property_readonly("progress", &progress<T>)

@@ -30,22 +30,16 @@ void gather_rows(const Source<T> &source, Index first, Index n, Index *rows, Col
         refuse(source, name);
 }
 
-// Rows [first, last) of X through the network, in a workspace of their own.
+// Rows [row, row + n) of X through the network.
 template <class T>
-void predict_rows(const Network<T> &network, const Source<T> &X, Index first, Index last,
-                  FunctionRef<bool()> stop, T *out) {
+void predict_block(const Network<T> &network, const Source<T> &X, Index row, Index n,
+                   Workspace<T> &w, T *out) {
     const Index outputs = network.n_outputs();
-    Workspace<T> w(network, std::min(last - first, kRowBlock), 0, Keep::outputs);
-    for (Index row = first; row < last; row += kRowBlock) {
-        if (row > first && stop())
-            return;
-        const Index n = std::min(kRowBlock, last - row);
-        gather_rows(X, row, n, w.rows, w.input, Check::none, "X");
-        network.forward(w, 0, n, Pass{}, w.scratch(0));
-        const Columns<T> a = w.output(false);
-        for (Index j = 0; j < n; ++j)
-            std::copy_n(a.column(j), outputs, out + (row + j) * outputs);
-    }
+    gather_rows(X, row, n, w.rows, w.input, Check::none, "X");
+    network.forward(w, 0, n, Pass{}, w.scratch(0));
+    const Columns<T> a = w.output(false);
+    for (Index j = 0; j < n; ++j)
+        std::copy_n(a.column(j), outputs, out + (row + j) * outputs);
 }
 
 } // namespace
@@ -57,20 +51,27 @@ bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, in
     const Index rows = X.rows();
     Team team(worthwhile_threads(network, rows, static_cast<double>(rows), 1, n_threads));
     std::atomic<bool> abandoned{false};
+    const auto stop = [&](int t) {
+        if (t == 0 && poll && poll())
+            abandoned = true;
+        return abandoned.load(std::memory_order_relaxed);
+    };
     team.run([&](int t) {
         const Index first = share_of_columns(rows, t, team.size());
         const Index last = share_of_columns(rows, t + 1, team.size());
-        if (first < last)
-            predict_rows<T>(
-                network, X, first, last,
-                [&] {
-                    if (t == 0 && poll && poll())
-                        abandoned = true;
-                    return abandoned.load(std::memory_order_relaxed);
-                },
-                out);
+        if (first == last)
+            return;
+        Workspace<T> w(network, std::min(last - first, kRowBlock), 0, Keep::outputs);
+        for (Index row = first; row < last && (row == first || !stop(t)); row += kRowBlock)
+            predict_block(network, X, row, std::min(kRowBlock, last - row), w, out);
     });
     return !abandoned;
+}
+
+template <class T>
+void predict(const Network<T> &network, const Source<T> &X, Workspace<T> &w, T *out) {
+    FlushSubnormals flush;
+    predict_block(network, X, 0, X.rows(), w, out);
 }
 
 template <class T>
@@ -139,6 +140,7 @@ Trace<T>::Trace(const Network<T> &network, const LossSpec &spec, const Examples<
 #define DELTARULE_INSTANTIATE(T)                                                                   \
     template int worthwhile_threads<T>(const Network<T> &, Index, double, int, int);               \
     template bool predict<T>(const Network<T> &, const Source<T> &, const Poll &, int, T *);       \
+    template void predict<T>(const Network<T> &, const Source<T> &, Workspace<T> &, T *);          \
     template bool evaluate<T>(const Network<T> &, const LossSpec &, const Examples<T> &,           \
                               const Pass &, const Poll &, int, double &, T *);                     \
     template bool backward<T>(const Network<T> &, const Source<T> &, const Source<T> &,            \

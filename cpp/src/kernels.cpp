@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace deltarule {
 
@@ -20,6 +21,7 @@ template <class T> struct Tile {
 
 constexpr Index kPackedBytes = 600 * 1024; // a packed block stays in a 1 MiB L2 cache
 constexpr Index kPackWeights = 200 * 1024; // weights beyond this are worth packing
+constexpr Index kSmallResult = 16 * 1024;  // a result that is still in the L1 cache when complete
 
 // C (m, n) = A (m, k) B (k, n). A is the vector side: a(i, t) = a[i + t a_step], or, transposed,
 // a[i a_step + t]. B is the broadcast side: b(t, j) = b[t b_step + j b_column].
@@ -84,34 +86,45 @@ template <class T>
 using TileFunction = void (*)(Index, const T *, Index, const T *, Index, Index, T *, Index, bool,
                               Index);
 
-template <class T, int NV> constexpr std::array<TileFunction<T>, 4> tiles_of() {
-    constexpr int kMax = Tile<T>::kColumns;
-    return {tile<T, NV, 1>, tile<T, NV, 2>, tile<T, NV, 4>, tile < T, NV, kMax == 8 ? 8 : 4 > };
+template <class T, int NV, int... NR> constexpr auto tiles_of(std::integer_sequence<int, NR...>) {
+    return std::array<TileFunction<T>, sizeof...(NR)>{tile<T, NV, NR + 1>...};
 }
+template <class T> using ColumnCounts = std::make_integer_sequence<int, Tile<T>::kColumns>;
 
-// kTiles[packets - 1][log2 columns]
+// kTiles[packets - 1][columns - 1]
 template <class T>
-constexpr std::array<std::array<TileFunction<T>, 4>, 3> kTiles = {
-    tiles_of<T, 1>(), tiles_of<T, 2>(), tiles_of<T, Tile<T>::kPackets>()};
+constexpr std::array<std::array<TileFunction<T>, Tile<T>::kColumns>, 3> kTiles = {
+    tiles_of<T, 1>(ColumnCounts<T>{}), tiles_of<T, 2>(ColumnCounts<T>{}),
+    tiles_of<T, Tile<T>::kPackets>(ColumnCounts<T>{})};
 
-// One panel of A (at most Tile rows) times `columns` columns of B.
+// For a single column: as many packets as leave registers to work with, so that their chains
+// overlap.
+template <class T> constexpr int kTallest = simd::kRegisters / 2;
+template <class T>
+constexpr std::array<TileFunction<T>, 3> kTallTiles = {tile<T, 4, 1>, tile<T, 8, 1>,
+                                                       tile<T, kTallest<T>, 1>};
+
+// Rows of C (rows, columns) += or = A B, with columns <= Tile::kColumns and rows <= Tile::kRows, or
+// any number of rows if A is not packed and there is one column.
 template <class T>
 void panel(Index rows, Index columns, Index k, const T *a, Index a_step, const T *b, Index b_step,
            Index b_column, T *c, Index ldc, bool add, bool c_padded) {
-    const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
-    const auto &by_columns = kTiles<T>[static_cast<std::size_t>(packets - 1)];
-    const Index stored = c_padded ? packets * kLanes<T> : rows;
-    for (int shift = 3; shift >= 0; --shift) {
-        const Index width = Index(1) << shift;
-        if (width > Tile<T>::kColumns)
-            continue;
-        for (; columns >= width; columns -= width) {
-            by_columns[static_cast<std::size_t>(shift)](k, a, a_step, b, b_step, b_column, c, ldc,
-                                                        add, stored);
-            b += width * b_column;
-            c += width * ldc;
+    Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
+    Index stored = c_padded ? packets * kLanes<T> : rows;
+    for (int size = 2; size >= 0 && packets > Tile<T>::kPackets; --size) {
+        const Index height = size == 2 ? kTallest<T> : Index(4) << size;
+        for (; packets >= height; packets -= height) {
+            const Index here = std::min(stored, height * kLanes<T>);
+            kTallTiles<T>[static_cast<std::size_t>(size)](k, a, a_step, b, b_step, b_column, c, ldc,
+                                                          add, here);
+            a += height * kLanes<T>;
+            c += height * kLanes<T>;
+            stored -= here;
         }
     }
+    if (packets > 0)
+        kTiles<T>[static_cast<std::size_t>(packets - 1)][static_cast<std::size_t>(columns - 1)](
+            k, a, a_step, b, b_step, b_column, c, ldc, add, stored);
 }
 
 // Packs rows [0, m) x [0, k) of A into panels of Tile rows, each k x (whole packets), k-major.
@@ -160,7 +173,9 @@ template <class T> Index block_rows(Index m, Pack pack) {
 // the outer loop and rows the inner one, so that C is walked down contiguous memory.
 template <class T, class Finish>
 void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
-    constexpr Index kRows = Tile<T>::kRows;
+    const bool tall = pack == Pack::none && o.n == 1;
+    const bool finish_once = !o.c_local && o.m * o.n * Index(sizeof(T)) <= kSmallResult;
+    const Index panel_rows = tall ? o.m : Tile<T>::kRows;
     const Index block = block_rows<T>(o.m, pack);
     for (Index i0 = 0; i0 < o.m; i0 += block) {
         const Index i1 = std::min(o.m, i0 + block);
@@ -173,8 +188,8 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
             for (Index j = 0; j < o.n; j += Tile<T>::kColumns) {
                 const Index columns = std::min<Index>(Tile<T>::kColumns, o.n - j);
                 T *c = o.c_local ? o.c : o.c + i0 + j * o.ldc;
-                for (Index i = i0; i < i1; i += kRows) {
-                    const Index rows = std::min(kRows, i1 - i);
+                for (Index i = i0; i < i1; i += panel_rows) {
+                    const Index rows = std::min(panel_rows, i1 - i);
                     const T *a = o.a + i + k0 * o.a_step;
                     Index a_step = o.a_step;
                     if (pack != Pack::none) {
@@ -184,11 +199,61 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                     panel(rows, columns, k, a, a_step, o.b + k0 * o.b_step + j * o.b_column,
                           o.b_step, o.b_column, c + (i - i0), o.ldc, o.add || k0 > 0, o.c_padded);
                 }
-                if (k0 + k == o.k)
+                if (k0 + k == o.k && !finish_once)
                     finish(i0, i1, j, j + columns);
             }
         }
     }
+    if (finish_once)
+        finish(0, o.m, 0, o.n);
+}
+
+// Σ x y over [k0, k1) in sixteen virtual lanes, folded to the width of a packet by the first levels
+// of the tree.
+template <class T> Packet<T> lane_sums(const T *x, const T *y, Index k0, Index k1) {
+    using V = Packet<T>;
+    simd::Lanes16<T> lanes(T(0));
+    Index t = k0;
+    for (; t + 16 <= k1; t += 16)
+        lanes.each([&](V &sum, Index offset) {
+            sum = simd::madd(simd::load<V>(x + t + offset), simd::load<V>(y + t + offset), sum);
+        });
+    if (t < k1)
+        lanes.each([&](V &sum, Index offset) {
+            const Index count = simd::lanes_before<T>(k1, t + offset);
+            sum = simd::madd(simd::load_first<V>(x + t + offset, count),
+                             simd::load_first<V>(y + t + offset, count), sum);
+        });
+    return lanes.folded();
+}
+
+// c(i, j) for columns [j, j + count), count <= width of a packet: the lanes of all of them are
+// turned into packets of columns, so that the tree is walked once for all.
+template <class T>
+void narrow_columns(Index i, Index j, Index count, Index k, const T *x, Columns<const T> b,
+                    Columns<T> c) {
+    using V = Packet<T>;
+    constexpr Index kP = kLanes<T>, kLaneChain = 16 * kChain;
+    T totals[kP] = {};
+    for (Index k0 = 0; k0 < k; k0 += kLaneChain) {
+        V square[kP];
+        for (Index q = 0; q < kP; ++q)
+            square[q] = q < count ? lane_sums(x, b.column(j + q), k0, std::min(k, k0 + kLaneChain))
+                                  : simd::zero<V>();
+        V sums = square[0];
+        if (count == 1) {
+            sums = simd::broadcast<V>(simd::tree_sum(sums));
+        } else {
+            simd::transpose(square);
+            for (Index half = kP / 2; half > 0; half /= 2)
+                for (Index q = 0; q < half; ++q)
+                    square[q] = simd::add(square[q], square[q + half]);
+            sums = square[0];
+        }
+        simd::store(totals, k0 == 0 ? sums : simd::add(simd::load<V>(totals), sums));
+    }
+    for (Index q = 0; q < count; ++q)
+        c.column(j + q)[i] = totals[q];
 }
 
 // C (m, n) = A (m, k) B (k, n) for m < 4: row i of A is contiguous at a + i a_row, column j of B at
@@ -196,33 +261,9 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
 template <class T>
 void narrow_product(Index m, Index n, Index k, const T *a, Index a_row, Columns<const T> b,
                     Columns<T> c) {
-    using V = Packet<T>;
-    constexpr Index kLaneChain = 16 * kChain;
-    for (Index j = 0; j < n; ++j) {
-        const T *y = b.column(j);
-        for (Index i = 0; i < m; ++i) {
-            const T *x = a + i * a_row;
-            T total = 0;
-            for (Index k0 = 0; k0 < k; k0 += kLaneChain) {
-                const Index k1 = std::min(k, k0 + kLaneChain);
-                simd::Lanes16<T> lanes(T(0));
-                Index t = k0;
-                for (; t + 16 <= k1; t += 16)
-                    lanes.each([&](V &sum, Index offset) {
-                        sum = simd::madd(simd::load<V>(x + t + offset),
-                                         simd::load<V>(y + t + offset), sum);
-                    });
-                if (t < k1)
-                    lanes.each([&](V &sum, Index offset) {
-                        const Index count = simd::lanes_before<T>(k1, t + offset);
-                        sum = simd::madd(simd::load_first<V>(x + t + offset, count),
-                                         simd::load_first<V>(y + t + offset, count), sum);
-                    });
-                total = k0 == 0 ? lanes.sum() : total + lanes.sum();
-            }
-            c.column(j)[i] = total;
-        }
-    }
+    for (Index i = 0; i < m; ++i)
+        for (Index j = 0; j < n; j += kLanes<T>)
+            narrow_columns(i, j, std::min<Index>(kLanes<T>, n - j), k, a + i * a_row, b, c);
 }
 
 template <class T> void no_finish(Index, Index, Index, Index) {}

@@ -106,12 +106,12 @@ T element_wise_column(const L &loss, Index rows, const T *out, const T *y, T fac
 template <class T, class L>
 void element_wise(const L &loss, Index rows, Index n, Columns<const T> out, Columns<const T> y,
                   const T *w, double total_weight, double *losses, Columns<T> d) {
-    const double mean = 1.0 / static_cast<double>(rows);
+    const double mean = 1.0 / static_cast<double>(rows), share = mean / total_weight;
     for (Index j = 0; j < n; ++j) {
         const double weight = w ? static_cast<double>(w[j]) : 1.0;
-        const T factor = static_cast<T>(weight * mean / total_weight);
-        const T column = element_wise_column<T>(loss, rows, out.column(j), y.column(j), factor,
-                                                d ? d.column(j) : nullptr);
+        const T column =
+            element_wise_column<T>(loss, rows, out.column(j), y.column(j),
+                                   static_cast<T>(weight * share), d ? d.column(j) : nullptr);
         losses[j] = weight == 0 ? 0 : weight * mean * static_cast<double>(column);
     }
 }

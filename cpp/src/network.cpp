@@ -163,9 +163,9 @@ void Network<T>::backward(Workspace<T> &w, Index first, Index n, const Pass &pas
 template <class T> Index Network<T>::share_start(std::size_t l, int part, int parts) const {
     constexpr Index kGroup = 16;
     const LayerLayout &layout = layout_[l];
+    if (part == 0 || part == parts || layout.n_parameters == 0)
+        return part == 0 ? 0 : layout.n_inputs;
     const Index cut = n_parameters() / parts * part - layout.theta_offset;
-    if (part == parts || layout.n_parameters == 0)
-        return layout.n_inputs;
     return std::clamp<Index>(cut / layout.n_outputs / kGroup * kGroup, 0, layout.n_inputs);
 }
 

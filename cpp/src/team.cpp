@@ -35,8 +35,11 @@ void wait_while(const std::atomic<int> &value, int old) {
 
 } // namespace
 
-Team::Team(int n_threads) : failures_(static_cast<std::size_t>(std::max(n_threads, 1))) {
-    threads_.reserve(failures_.size());
+Team::Team(int n_threads) {
+    if (n_threads <= 1)
+        return; // and nothing is allocated
+    failures_.resize(static_cast<std::size_t>(n_threads));
+    threads_.reserve(static_cast<std::size_t>(n_threads - 1));
     for (int t = 1; t < n_threads; ++t) {
         try {
             threads_.emplace_back([this, t] { work(t); });
@@ -94,6 +97,8 @@ void Team::work(int t) {
 }
 
 std::ptrdiff_t share_of_columns(std::ptrdiff_t columns, int t, int n) {
+    if (n == 1)
+        return t == 0 ? 0 : columns;
     constexpr std::ptrdiff_t kTile = 8;
     const std::ptrdiff_t tiles = (columns + kTile - 1) / kTile;
     return std::min(columns, tiles * t / n * kTile);

@@ -74,12 +74,12 @@ TEST(the_lowest_failure_is_thrown_once) {
     }
 }
 
+// By themselves: the mode of a team's maker is not what its phases need.
 TEST(workers_flush_subnormals) {
 #if defined(__SSE2__)
-    const FlushSubnormals flush;
-    Team team(3);
+    Team team(4);
     std::atomic<int> flushed{0};
-    team.run([&](int) { flushed += (_mm_getcsr() & 0x8040U) == 0x8040U ? 1 : 0; });
+    team.run([&](int t) { flushed += t > 0 && (_mm_getcsr() & 0x8040U) == 0x8040U ? 1 : 0; });
     CHECK_EQ(flushed, 3);
 #endif
 }

@@ -16,6 +16,8 @@ __all__ = [
     "Network64",
     "OptimizerSpec",
     "RunOptions",
+    "SmallPredictor32",
+    "SmallPredictor64",
     "Trace32",
     "Trace64",
     "Trainer32",
@@ -157,6 +159,9 @@ class _Trace:
     def a(self, layer: int) -> _Floats: ...
     def delta(self, layer: int) -> _Floats: ...
 
+class _SmallPredictor:
+    def predict(self, X: object, out: object) -> _Floats | None: ...
+
 class _Trainer:
     def set_data(
         self,
@@ -172,6 +177,7 @@ class _Trainer:
     def step(
         self, X: _Array, y: _Array, sample_weight: _Array | None, n_threads: int
     ) -> float: ...
+    def step_small(self, X: object, y: object) -> float | None: ...
     def apply(self, gradient: _Floats) -> None: ...
     def take_records(self) -> list[tuple[float, float, float]]: ...
     @property
@@ -205,6 +211,14 @@ class Network64(_Network):
         seed: int,
         training: bool,
     ) -> Trace64: ...
+
+@final
+class SmallPredictor32(_SmallPredictor):
+    def __init__(self, network: Network32) -> None: ...
+
+@final
+class SmallPredictor64(_SmallPredictor):
+    def __init__(self, network: Network64) -> None: ...
 
 @final
 class Trace32(_Trace): ...

@@ -138,6 +138,10 @@ class Network(NetworkState):
         array([[0.],
                [0.]], dtype=float32)
         """
+        if n_threads is None:
+            small = self._predict_small(X, out)
+            if small is not None:
+                return small
         rows = _validation.matrix("X", X, self._widths[0], empty=True)
         shape = (rows.shape[0], self._widths[1])
         if out is None:

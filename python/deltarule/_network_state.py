@@ -28,8 +28,14 @@ class NetworkState:
         self, n_inputs: int, layers: tuple[Layer, ...], dtype: np.dtype[Any], seed: int
     ) -> None:
         """Make the core from settings that were checked, with its initial weights."""
-        core_type = core.Network32 if dtype == np.float32 else core.Network64
-        self._core: CoreNetwork = core_type(n_inputs, [layer_spec(each) for each in layers], seed)
+        specs = [layer_spec(each) for each in layers]
+        self._core: CoreNetwork
+        if dtype == np.float32:
+            self._core = core.Network32(n_inputs, specs, seed)
+            self._predict_small = core.SmallPredictor32(self._core).predict
+        else:
+            self._core = core.Network64(n_inputs, specs, seed)
+            self._predict_small = core.SmallPredictor64(self._core).predict
         self._layers = layers
         self._dtype = dtype
         self._seed = seed

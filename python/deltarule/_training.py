@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,6 +115,10 @@ class Trainer:
             If the network is being trained by another call.
         """
         network = self.network
+        if sample_weight is None and not network._lock.locked():
+            loss = self._core.step_small(Xb, yb)
+            if loss is not None:
+                return loss if math.isfinite(loss) else self._refuse_loss(loss)
         network._require_scaling()
         X, y, weight = _validation.data(
             Xb,
@@ -129,11 +133,12 @@ class Trainer:
             loss = self._core.step(X, y, weight, _threads.resolve(None))
         finally:
             network._end_training()
-        if not math.isfinite(loss):
-            now = self._core.progress
-            epoch, step = int(now["epoch"]) + 1, int(now["step"]) + 1
-            raise DivergenceError(epoch=epoch, step=step, loss=loss, single_step=True)
-        return loss
+        return loss if math.isfinite(loss) else self._refuse_loss(loss)
+
+    def _refuse_loss(self, loss: float) -> NoReturn:
+        now = self._core.progress
+        epoch, step = int(now["epoch"]) + 1, int(now["step"]) + 1
+        raise DivergenceError(epoch=epoch, step=step, loss=loss, single_step=True)
 
     def apply(self, gradient: ArrayLike) -> None:
         """Make one optimiser step with a gradient of your own.

@@ -18,6 +18,10 @@ template <class T>
 bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, int n_threads,
              T *out);
 
+// The same for at most w.capacity() rows, in a workspace of the caller's.
+template <class T>
+void predict(const Network<T> &network, const Source<T> &X, Workspace<T> &w, T *out);
+
 // L over all rows, in inference mode; with `gradient`, ∂L/∂θ in the mode of `pass`. False if
 // abandoned. Throws DataError.
 template <class T>

@@ -8,6 +8,7 @@
 #include "deltarule/types.hpp"
 
 #include <cmath>
+#include <cstdint>
 #include <type_traits>
 
 namespace deltarule::simd {
@@ -35,12 +36,35 @@ template <class V> void store(Scalar<V> *p, const V &x) { ei::pstoreu(p, x); }
 template <class V> V broadcast(Scalar<V> x) { return ei::pset1<V>(x); }
 template <class V> V zero() { return ei::pset1<V>(Scalar<V>(0)); }
 
-// The first `count` lanes (0 <= count <= width); the others are zero.
+#if defined(EIGEN_VECTORIZE_AVX) && !defined(EIGEN_VECTORIZE_AVX512)
+// A mask of the first `count` of eight 32-bit or four 64-bit lanes.
+template <int kLaneBytes> __m256i first_lanes(Index count) {
+    static constexpr std::int32_t kOnes[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                               0,  0,  0,  0,  0,  0,  0,  0};
+    const Index words = count * (kLaneBytes / 4);
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(kOnes + 8 - words));
+}
+#endif
+
+// The first `count` lanes (0 <= count <= width); the others are zero. Reads nothing else.
 template <class V> V load_first(const Scalar<V> *p, Index count) {
-    if constexpr (kWidth<V> == 1)
+    if constexpr (kWidth<V> == 1) {
         return count > 0 ? *p : V(0);
-    else
+    } else {
+#if defined(EIGEN_VECTORIZE_AVX512)
+        if constexpr (kWidth<V> == 16)
+            return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << count) - 1), p);
+        else if constexpr (kWidth<V> == 8)
+            return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1U << count) - 1), p);
+#elif defined(EIGEN_VECTORIZE_AVX)
+        if constexpr (kWidth<V> == 8)
+            return _mm256_maskload_ps(p, first_lanes<4>(count));
+        else if constexpr (kWidth<V> == 4)
+            return _mm256_maskload_pd(p, first_lanes<8>(count));
+#else
         return ei::ploadu_partial<V>(p, count);
+#endif
+    }
 }
 // Writes the first `count` lanes only.
 template <class V> void store_first(Scalar<V> *p, const V &x, Index count) {
@@ -48,7 +72,19 @@ template <class V> void store_first(Scalar<V> *p, const V &x, Index count) {
         if (count > 0)
             *p = x;
     } else {
+#if defined(EIGEN_VECTORIZE_AVX512)
+        if constexpr (kWidth<V> == 16)
+            _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << count) - 1), x);
+        else if constexpr (kWidth<V> == 8)
+            _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1U << count) - 1), x);
+#elif defined(EIGEN_VECTORIZE_AVX)
+        if constexpr (kWidth<V> == 8)
+            _mm256_maskstore_ps(p, first_lanes<4>(count), x);
+        else if constexpr (kWidth<V> == 4)
+            _mm256_maskstore_pd(p, first_lanes<8>(count), x);
+#else
         ei::pstoreu_partial(p, x, count);
+#endif
     }
 }
 
@@ -97,9 +133,6 @@ template <class V> V where_less(const V &x, const V &y, const V &yes, const V &n
     else
         return ei::pselect(ei::pcmp_lt(x, y), yes, no);
 }
-// The larger of the two; a NaN in either is kept.
-template <class V> V max(const V &x, const V &y) { return ei::pmax<Eigen::PropagateNaN>(x, y); }
-
 // Transposes a square of packets: lane j of block[i] becomes lane i of block[j].
 template <class V> void transpose(V (&block)[kWidth<V>]) {
     if constexpr (kWidth<V> > 1) {
@@ -111,6 +144,9 @@ template <class V> void transpose(V (&block)[kWidth<V>]) {
             block[i] = b.packet[i];
     }
 }
+
+// The sum of a packet's lanes by halves: (i, i + width/2), then (i, i + width/4), and so on.
+template <class V> Scalar<V> tree_sum(const V &x) { return ei::predux(x); }
 
 // Sixteen virtual lanes, whatever the width of a packet: element k of a sum goes to lane k mod 16,
 // and the lanes are added in the tree (i, i+8), (i, i+4), (i, i+2), (i, i+1). So a sum along k has
@@ -129,21 +165,17 @@ template <class T> struct Lanes16 {
         for (int i = 0; i < kCount; ++i)
             f(part[i], Index(i) * kLanes<T>);
     }
-    T sum() const {
+    // The first levels of the tree, down to one packet.
+    V folded() const {
         V p[kCount];
         for (int i = 0; i < kCount; ++i)
             p[i] = part[i];
         for (int half = kCount / 2; half > 0; half /= 2)
             for (int i = 0; i < half; ++i)
                 p[i] = add(p[i], p[i + half]);
-        return ei::predux(p[0]);
+        return p[0];
     }
-    T maximum() const {
-        V p = part[0];
-        for (int i = 1; i < kCount; ++i)
-            p = max(p, part[i]);
-        return ei::predux_max<Eigen::PropagateNaN>(p);
-    }
+    T sum() const { return tree_sum(folded()); }
 };
 
 // How many of the lanes of the packet at `offset` lie before `count`.

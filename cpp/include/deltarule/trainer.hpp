@@ -68,6 +68,12 @@ template <class T> class Trainer {
     // One step with a gradient of the user's own.
     void apply(const T *gradient);
 
+    // Whether a step may come with targets of this width.
+    bool takes_target_width(Index width) const {
+        return width == network_->n_outputs() ||
+               (width == 1 && loss_.kind == LossKind::cross_entropy);
+    }
+
     Network<T> &network() { return *network_; }
     TrainerState state;
     std::vector<EpochRecord> records; // of finished epochs, until somebody takes them
