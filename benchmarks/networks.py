@@ -18,7 +18,7 @@ SIZES = {  # name: (widths, batch)
     "L": ((784, 512, 512, 10), 128),
     "XL": ((1024, 2048, 2048, 1024), 256),
 }
-LEARNING_RATE = {"sgd": 0.05, "adam": 0.001}
+LEARNING_RATE = {"sgd": 0.05, "adam": 0.0003}
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 EPOCH_FLOPS, MOST_BATCHES = 1e9, 512
 ROWS_OF_LOSS = 2048  # the final loss is that of the first rows
@@ -112,8 +112,7 @@ KERNEL_PARTS = {"forward": 1, "gradient": 2, "backward": 3}  # matrix products o
 def data(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """X (n, n_0) and y: real (n, n_L), or class numbers (n,) int64; float32, C-ordered.
 
-    A random linear teacher of five inputs with noise: there is something to learn, and it is not
-    learnt by heart.
+    A random linear teacher of five inputs with noise: there is something to learn.
     """
     n, rng = task.batch * task.n_batches, np.random.default_rng(1)
     X = rng.standard_normal((n, task.sizes[0]), dtype=np.float32)

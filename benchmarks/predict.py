@@ -19,7 +19,8 @@ from benchmarks.train import OPTIMIZERS
 def tasks_of(name: str, rows: int, optimizer: str, quick: bool) -> Task:
     task = Task("predict", name, SIZES[name][0], rows, optimizer)
     most = 50 if quick else 5000
-    count = max(1, min(most, round(0.1 / (1e-5 + task.unit_flops / 100e9))))
+    one = 1e-5 + task.unit_flops / 100e9 + rows * sum(task.sizes) * 1e-9
+    count = max(1, min(most, round(0.1 / one)))
     return Task("predict", name, SIZES[name][0], rows, optimizer, count=count)
 
 

@@ -61,9 +61,8 @@ CONTENDERS = (
 
 def chosen(mode: str, levels: list[str], only: list[str]) -> list[Contender]:
     """The contenders of a mode; `levels` adds rows of deltarule pinned to lower CPU levels."""
-    found = [each for each in CONTENDERS if mode in each.modes]
+    found = [each for each in CONTENDERS if mode in each.modes and (not only or each.name in only)]
     ours = next(each for each in CONTENDERS if each.ours)
-    found += [
+    return found + [
         replace(ours, name=f"deltarule {level}", counts=False, level=level) for level in levels
     ]
-    return [each for each in found if not only or each.name in only]

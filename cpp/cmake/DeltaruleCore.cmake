@@ -16,10 +16,6 @@ list(TRANSFORM DELTARULE_BINDINGS APPEND ".cpp")
 # Warnings are errors in our own code.
 function(deltarule_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # False alarms inside GCC's own AVX-512 headers (GCC bug 105593).
-    target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
-  endif()
 endfunction()
 
 # -ffp-contract=off: the compiler must not fuse what we did not.
@@ -30,6 +26,10 @@ function(deltarule_flags target level)
   target_include_directories(${target} SYSTEM PUBLIC "${DELTARULE_EIGEN_INCLUDE_DIR}")
   target_compile_definitions(${target} PUBLIC EIGEN_DONT_PARALLELIZE DELTARULE_LEVEL="${level}")
   target_compile_options(${target} PUBLIC -ffp-contract=off)
+  if(level STREQUAL "v4" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # False alarms inside GCC's own AVX-512 headers (GCC bug 105593).
+    target_compile_options(${target} PUBLIC -Wno-maybe-uninitialized -Wno-uninitialized)
+  endif()
   if(level MATCHES "^v[234]$")
     target_compile_options(${target} PUBLIC -march=x86-64-${level})
   endif()

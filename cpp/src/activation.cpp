@@ -12,32 +12,6 @@ constexpr std::array<std::string_view, 10> kNames = {"identity",   "sigmoid", "t
                                                      "leaky_relu", "elu",     "silu", "softplus",
                                                      "exp",        "softmax"};
 
-// Calls f with the struct of an element-wise activation (not softmax).
-template <class F> void visit(const Activation &activation, F &&f) {
-    switch (activation.kind) {
-    case ActivationKind::identity:
-        return f(Identity{});
-    case ActivationKind::sigmoid:
-        return f(Sigmoid{});
-    case ActivationKind::tanh:
-        return f(Tanh{});
-    case ActivationKind::relu:
-        return f(Relu{});
-    case ActivationKind::leaky_relu:
-        return f(LeakyRelu{activation.alpha});
-    case ActivationKind::elu:
-        return f(Elu{activation.alpha});
-    case ActivationKind::silu:
-        return f(Silu{});
-    case ActivationKind::softplus:
-        return f(Softplus{});
-    case ActivationKind::exp:
-        return f(Exp{});
-    case ActivationKind::softmax:
-        break;
-    }
-}
-
 // a = e^(z − max z) / Σ e^(z − max z), one column
 template <class T> void softmax_column(Index rows, const T *z, T *a) {
     using V = simd::Packet<T>;
@@ -100,7 +74,7 @@ void activate(const Activation &activation, Index rows, Index n, Columns<T> z, C
             softmax_column(rows, z.column(j), a.column(j));
         return;
     }
-    visit(activation, [&](auto f) {
+    visit_activation(activation, [&](auto f) {
         for (Index j = 0; j < n; ++j)
             for (Index i = 0; i < rows; i += simd::kLanes<T>)
                 simd::store(a.column(j) + i, f.value(simd::load<V>(z.column(j) + i)));
@@ -112,7 +86,7 @@ void add_bias_and_activate(const Activation &activation, Index rows, Index n, co
                            Columns<T> z, Columns<T> a) {
     using V = simd::Packet<T>;
     const bool apart = z.data != a.data;
-    const auto run = [&](auto f) {
+    visit_activation(activation, [&](auto f) {
         for (Index j = 0; j < n; ++j)
             for (Index i = 0; i < rows; i += simd::kLanes<T>) {
                 T *zp = z.column(j) + i;
@@ -121,13 +95,7 @@ void add_bias_and_activate(const Activation &activation, Index rows, Index n, co
                     simd::store(zp, sum);
                 simd::store(a.column(j) + i, f.value(sum));
             }
-    };
-    if (activation.kind == ActivationKind::softmax) {
-        a = z;
-        run(Identity{});
-    } else {
-        visit(activation, run);
-    }
+    });
 }
 
 template <class T>
@@ -141,7 +109,7 @@ void multiply_by_slope(const Activation &activation, Index rows, Index n, Column
             softmax_slope_column(rows, a.column(j), d.column(j));
         return;
     }
-    visit(activation, [&](auto f) {
+    visit_activation(activation, [&](auto f) {
         for (Index j = 0; j < n; ++j)
             for (Index i = 0; i < rows; i += simd::kLanes<T>) {
                 T *dp = d.column(j) + i;

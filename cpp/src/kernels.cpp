@@ -227,43 +227,53 @@ template <class T> Packet<T> lane_sums(const T *x, const T *y, Index k0, Index k
     return lanes.folded();
 }
 
-// c(i, j) for columns [j, j + count), count <= width of a packet: the lanes of all of them are
-// turned into packets of columns, so that the tree is walked once for all.
+// Σ_t x_t b(t, j) for columns [j, j + count), count <= width of a packet, as one packet: the lanes
+// of all columns are turned into packets of columns, so that the tree is walked once for all.
 template <class T>
-void narrow_columns(Index i, Index j, Index count, Index k, const T *x, Columns<const T> b,
-                    Columns<T> c) {
+Packet<T> narrow_columns(Index j, Index count, Index k, const T *x, Columns<const T> b) {
     using V = Packet<T>;
     constexpr Index kP = kLanes<T>, kLaneChain = 16 * kChain;
-    T totals[kP] = {};
+    V totals = simd::zero<V>();
     for (Index k0 = 0; k0 < k; k0 += kLaneChain) {
-        V square[kP];
-        for (Index q = 0; q < kP; ++q)
-            square[q] = q < count ? lane_sums(x, b.column(j + q), k0, std::min(k, k0 + kLaneChain))
-                                  : simd::zero<V>();
-        V sums = square[0];
+        const Index k1 = std::min(k, k0 + kLaneChain);
+        V sums;
         if (count == 1) {
-            sums = simd::broadcast<V>(simd::tree_sum(sums));
+            sums = simd::broadcast<V>(simd::tree_sum(lane_sums(x, b.column(j), k0, k1)));
         } else {
+            V square[kP];
+            for (Index q = 0; q < kP; ++q)
+                square[q] = q < count ? lane_sums(x, b.column(j + q), k0, k1) : simd::zero<V>();
             simd::transpose(square);
             for (Index half = kP / 2; half > 0; half /= 2)
                 for (Index q = 0; q < half; ++q)
                     square[q] = simd::add(square[q], square[q + half]);
             sums = square[0];
         }
-        simd::store(totals, k0 == 0 ? sums : simd::add(simd::load<V>(totals), sums));
+        totals = k0 == 0 ? sums : simd::add(totals, sums);
     }
-    for (Index q = 0; q < count; ++q)
-        c.column(j + q)[i] = totals[q];
+    return totals;
 }
 
 // C (m, n) = A (m, k) B (k, n) for m < 4: row i of A is contiguous at a + i a_row, column j of B at
-// b.column(j). Sixteen virtual lanes along k, in chains of 256 per lane, then the tree.
-template <class T>
+// b.column(j). Sixteen virtual lanes along k, in chains of 256 per lane, then the tree. finish(i,
+// j, count, packet) takes c(i, j ... j + count).
+template <class T, class Finish>
 void narrow_product(Index m, Index n, Index k, const T *a, Index a_row, Columns<const T> b,
-                    Columns<T> c) {
+                    Finish &&finish) {
     for (Index i = 0; i < m; ++i)
-        for (Index j = 0; j < n; j += kLanes<T>)
-            narrow_columns(i, j, std::min<Index>(kLanes<T>, n - j), k, a + i * a_row, b, c);
+        for (Index j = 0; j < n; j += kLanes<T>) {
+            const Index count = std::min<Index>(kLanes<T>, n - j);
+            finish(i, j, count, narrow_columns(j, count, k, a + i * a_row, b));
+        }
+}
+
+// Row i of C, columns [j, j + count), from a packet.
+template <class T>
+void store_row(Columns<T> c, Index i, Index j, Index count, const Packet<T> &values) {
+    T each[kLanes<T>];
+    simd::store(each, values);
+    for (Index q = 0; q < count; ++q)
+        c.column(j + q)[i] = each[q];
 }
 
 template <class T> void no_finish(Index, Index, Index, Index) {}
@@ -340,8 +350,15 @@ void forward_product(Index m, Index k, Index n, const T *W, const T *b, Columns<
                     scratch[i * k + t] = W[i + t * m];
             rows = scratch;
         }
-        narrow_product(m, n, k, rows, k, in, z);
-        add_bias_and_activate(activation, m, n, b, z, a);
+        visit_activation(activation, [&](auto f) {
+            narrow_product(m, n, k, rows, k, in,
+                           [&](Index i, Index j, Index count, const Packet<T> &sums) {
+                               const auto sum = simd::add(sums, simd::broadcast<Packet<T>>(b[i]));
+                               if (z.data != a.data)
+                                   store_row(z, i, j, count, sum);
+                               store_row(a, i, j, count, f.value(sum));
+                           });
+        });
         return;
     }
     const Pack pack = m * k * Index(sizeof(T)) > kPackWeights && n >= 4 * Tile<T>::kColumns
@@ -359,7 +376,10 @@ template <class T>
 void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> delta,
                        Columns<T> d_in, T *scratch) {
     if (k < kNarrow)
-        narrow_product(k, n, m, W, m, delta, d_in);
+        narrow_product(k, n, m, W, m, delta,
+                       [&](Index i, Index j, Index count, const Packet<T> &sums) {
+                           store_row(d_in, i, j, count, sums);
+                       });
     else if (m == 1) // W is one row: already contiguous along the outputs
         product<T>({k, n, 1, W, 1, delta.data, 1, delta.ld, d_in.data, d_in.ld, true, false},
                    Pack::none, scratch, no_finish<T>);

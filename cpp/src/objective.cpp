@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <sstream>
 
 namespace deltarule {
@@ -19,6 +18,15 @@ std::string text(double value) {
 
 std::string place(Index row, Index column) {
     return " at row " + std::to_string(row) + ", column " + std::to_string(column);
+}
+
+// The sum over the rows of a block: four interleaved sums, so that additions overlap, then their
+// sum.
+double sum_of_rows(const double *x, Index n) {
+    double sums[4] = {};
+    for (Index j = 0; j < n; ++j)
+        sums[j % 4] += x[j];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 } // namespace
@@ -124,7 +132,7 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
             here.position = done + first;
             columns(first, count, weighted, total_weight, here, w, keep, w.scratch(t));
         });
-        sum += std::accumulate(w.losses, w.losses + n, 0.0);
+        sum += sum_of_rows(w.losses, n);
         loss = sum / total_weight;
         const bool last = done + n == batch.count;
         if (!use || (last && use->accept && !use->accept(loss)))
@@ -156,7 +164,7 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         Pass here = pass;
         here.position = first;
         columns(first, n, data.weight != nullptr, total, here, w, Keep::everything, w.scratch(0));
-        sum += std::accumulate(w.losses + first, w.losses + first + n, 0.0);
+        sum += sum_of_rows(w.losses + first, n);
         network_.gradient(w, first, n, {gradient, first > 0, {}}, 0, 1, w.scratch(0));
     }
     return sum / total;

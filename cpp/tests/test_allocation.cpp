@@ -39,10 +39,20 @@ extern "C" void *malloc(std::size_t size) noexcept {
         return p;
     throw std::bad_alloc();
 }
+[[gnu::noinline]] void *operator new[](std::size_t size) { return ::operator new(size); }
+[[gnu::noinline]] void *operator new[](std::size_t size, std::align_val_t alignment) {
+    return ::operator new(size, alignment);
+}
 [[gnu::noinline]] void operator delete(void *p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void *p, std::size_t) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void *p, std::align_val_t) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void *p, std::size_t, std::align_val_t) noexcept {
+    std::free(p);
+}
+[[gnu::noinline]] void operator delete[](void *p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void *p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void *p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void *p, std::size_t, std::align_val_t) noexcept {
     std::free(p);
 }
 

@@ -127,12 +127,39 @@ struct Exp {
     template <class V> V slope(const V &, const V &a) const { return a; }
 };
 
+// Calls f with the struct of an element-wise activation; with Identity for softmax, which is not
+// one.
+template <class F> void visit_activation(const Activation &activation, F &&f) {
+    switch (activation.kind) {
+    case ActivationKind::identity:
+        return f(Identity{});
+    case ActivationKind::sigmoid:
+        return f(Sigmoid{});
+    case ActivationKind::tanh:
+        return f(Tanh{});
+    case ActivationKind::relu:
+        return f(Relu{});
+    case ActivationKind::leaky_relu:
+        return f(LeakyRelu{activation.alpha});
+    case ActivationKind::elu:
+        return f(Elu{activation.alpha});
+    case ActivationKind::silu:
+        return f(Silu{});
+    case ActivationKind::softplus:
+        return f(Softplus{});
+    case ActivationKind::exp:
+        return f(Exp{});
+    case ActivationKind::softmax:
+        return f(Identity{});
+    }
+}
+
 // a = σ(z) for the first `rows` units of `n` columns; z and a may be the same memory. Writes whole
 // packets: columns are padded. Softmax (a_i = e^(z_i − max z) / Σ_j e^(z_j − max z)) included.
 template <class T>
 void activate(const Activation &activation, Index rows, Index n, Columns<T> z, Columns<T> a);
 
-// z ← z + b 1ᵀ, then a = σ(z); with softmax only z is written.
+// z ← z + b 1ᵀ, then a = σ(z); with softmax a = z, to be activated by whole columns.
 template <class T>
 void add_bias_and_activate(const Activation &activation, Index rows, Index n, const T *b,
                            Columns<T> z, Columns<T> a);

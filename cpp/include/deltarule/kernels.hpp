@@ -20,7 +20,7 @@ inline constexpr Index kChain = 256; // length of one chain of multiply-adds
 template <class T> Index scratch_size(Index inputs, Index outputs);
 
 // Z = W A + b 1ᵀ and A' = σ(Z): W (M, K), A (K, n), Z and A' (M, n), b (M). `z` and `a` may be the
-// same memory (then Z is lost); with softmax or `logits` only Z is written, to `z`.
+// same memory (then Z is lost). With softmax A' = Z, to be activated by whole columns.
 template <class T>
 void forward_product(Index m, Index k, Index n, const T *W, const T *b, Columns<const T> in,
                      const Activation &activation, Columns<T> z, Columns<T> a, T *scratch);
