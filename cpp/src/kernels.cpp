@@ -91,11 +91,12 @@ template <class T, int NV, int... NR> constexpr auto tiles_of(std::integer_seque
 }
 template <class T> using ColumnCounts = std::make_integer_sequence<int, Tile<T>::kColumns>;
 
-// kTiles[packets - 1][columns - 1]
+// kTiles[packets - 1][columns - 1]; three packets also where a panel has two, for what is left of a
+// single column
 template <class T>
 constexpr std::array<std::array<TileFunction<T>, Tile<T>::kColumns>, 3> kTiles = {
     tiles_of<T, 1>(ColumnCounts<T>{}), tiles_of<T, 2>(ColumnCounts<T>{}),
-    tiles_of<T, Tile<T>::kPackets>(ColumnCounts<T>{})};
+    tiles_of<T, 3>(ColumnCounts<T>{})};
 
 // For a single column: as many packets as leave registers to work with, so that their chains
 // overlap.
