@@ -45,21 +45,25 @@ template <class T, int NV, int NR>
 [[gnu::noinline]] void tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
                             Index b_column, T *c, Index ldc, bool add, Index rows) {
     using V = Packet<T>;
+    [[maybe_unused]] constexpr Index kAhead = 8;
     V acc[NR][NV];
 #pragma GCC unroll 8
     for (int r = 0; r < NR; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int v = 0; v < NV; ++v)
             acc[r][v] = simd::zero<V>();
     for (Index t = 0; t < k; ++t, a += a_step, b += b_step) {
+        if constexpr (NR == 1 && NV > 4) // streams from L2 or beyond: keep lines on their way
+            for (int v = 0; v < NV; ++v)
+                __builtin_prefetch(a + v * kLanes<T> + kAhead * a_step);
         V x[NV];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int v = 0; v < NV; ++v)
             x[v] = simd::load<V>(a + v * kLanes<T>);
 #pragma GCC unroll 8
         for (int r = 0; r < NR; ++r) {
             const V y = simd::broadcast<V>(b[r * b_column]);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
             for (int v = 0; v < NV; ++v)
                 acc[r][v] = simd::madd(x[v], y, acc[r][v]);
         }
@@ -69,7 +73,7 @@ template <class T, int NV, int NR>
 #pragma GCC unroll 8
     for (int r = 0; r < NR; ++r) {
         T *column = c + r * ldc;
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int v = 0; v < NV; ++v) {
             T *p = column + v * kLanes<T>;
             if (v + 1 < NV || whole) {
