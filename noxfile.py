@@ -7,6 +7,7 @@ import nox
 nox.options.sessions = ["lint", "stubtest", "tests", "cpp"]
 
 BUILD = nox.project.load_toml("pyproject.toml")["build-system"]["requires"]
+STUBTEST = ["--allowlist", "tests/stubtest.allow", "--ignore-unused-allowlist"]
 TOOLS = ["cmake>=3.24", "ninja"]
 CPP = sorted(str(path) for suffix in ("hpp", "cpp") for path in Path("cpp").rglob(f"*.{suffix}"))
 
@@ -27,7 +28,7 @@ def stubtest(session: nox.Session) -> None:
     """Compare the stubs of the compiled modules with the modules."""
     session.install("mypy", ".")
     for module in ("_cpu", "_core_v2", "_core_v3", "_core_v4"):
-        session.run("python", "-m", "mypy.stubtest", f"deltarule.{module}")
+        session.run("stubtest", f"deltarule.{module}", *STUBTEST)
 
 
 @nox.session
@@ -59,4 +60,5 @@ def mutants(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Race against other libraries: checks the results, judges no time."""
     session.install(".[bench]")
-    session.run("python", "-m", "benchmarks", *session.posargs)
+    for race in ("train", "predict", "kernels", "startup"):
+        session.run("python", "-m", f"benchmarks.{race}", *(session.posargs or ["--quick"]))

@@ -1,4 +1,4 @@
-# The compiled core: what the bindings export. Python outside this package uses deltarule.Network and deltarule.Trainer.
+# The compiled core: what the bindings export. Users have deltarule.Network and deltarule.Trainer.
 from collections.abc import Sequence
 from typing import Any, Literal, final
 
@@ -9,27 +9,10 @@ _Array = NDArray[Any]
 _Floats = NDArray[np.floating[Any]]
 _Status = Literal["paused", "epoch", "max_steps", "epochs", "converged", "diverged"]
 
-__all__ = [
-    "LayerSpec",
-    "LossSpec",
-    "Network32",
-    "Network64",
-    "OptimizerSpec",
-    "RunOptions",
-    "SmallPredictor32",
-    "SmallPredictor64",
-    "Trace32",
-    "Trace64",
-    "Trainer32",
-    "Trainer64",
-    "build_info",
-    "philox",
-    "row_order",
-]
-
 def build_info() -> dict[str, str]: ...
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
 def row_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]: ...
+
 @final
 class LayerSpec:
     kind: str
@@ -53,13 +36,15 @@ class LayerSpec:
 
 @final
 class LossSpec:
-    name: str
+    @property
+    def name(self) -> str: ...
     delta: float
     def __init__(self, name: str, *, delta: float = 1.0) -> None: ...
 
 @final
 class OptimizerSpec:
-    name: str
+    @property
+    def name(self) -> str: ...
     learning_rate: float
     momentum: float
     nesterov: bool
@@ -174,9 +159,7 @@ class _Trainer:
     ) -> None: ...
     def clear_data(self) -> None: ...
     def run(self, options: RunOptions) -> _Status: ...
-    def step(
-        self, X: _Array, y: _Array, sample_weight: _Array | None, n_threads: int
-    ) -> float: ...
+    def step(self, X: _Array, y: _Array, sample_weight: _Array | None, n_threads: int) -> float: ...
     def step_small(self, X: object, y: object) -> float | None: ...
     def apply(self, gradient: _Floats) -> None: ...
     def take_records(self) -> list[tuple[float, float, float]]: ...

@@ -1,4 +1,4 @@
-"""Chooses the compiled core for this processor; everything else in the package takes it from here."""
+"""Chooses the compiled core for this processor; the rest of the package takes it from here."""
 
 from __future__ import annotations
 

@@ -224,9 +224,7 @@ class Run:
         count = self._settings.n_threads
         values = _evaluation.compute(network, data.train, loss, data.metrics, count)
         if data.validation is not None:
-            of_validation = _evaluation.compute(
-                network, data.validation, loss, data.metrics, count
-            )
+            of_validation = _evaluation.compute(network, data.validation, loss, data.metrics, count)
             values |= {f"val_{key}": value for key, value in of_validation.items()}
         return values
 
