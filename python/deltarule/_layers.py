@@ -227,6 +227,8 @@ class Rescale(_Scaling):
 
     The first fit takes the (weighted) mean and standard deviation of every target, so that the
     layers before work with numbers of size one; the loss and the predictions are in units of y.
+    The gradient of those layers has a factor scale², which Adam does not notice; a learning rate
+    of SGD is to be divided by it.
 
     Parameters
     ----------
