@@ -198,10 +198,13 @@ bool gather_same(const ArrayView &view, const Index *numbers, Index count, T *ou
 template <class T, class E, bool kChecked> auto gather_function(const ArrayView &view) {
     if (view.column_stride != E::kSize)
         return gather_strided<T, E, kChecked>;
-    if constexpr (std::is_same_v<E, Element<T, false>>)
-        return gather_same<T, kChecked>;
-    else
-        return gather_contiguous<T, E, kChecked>;
+    if constexpr (std::is_same_v<E, Element<T, false>>) {
+        constexpr auto kAlign = static_cast<Index>(alignof(T));
+        const auto start = reinterpret_cast<std::intptr_t>(view.data);
+        if (start % kAlign == 0 && view.row_stride % kAlign == 0)
+            return gather_same<T, kChecked>;
+    }
+    return gather_contiguous<T, E, kChecked>;
 }
 
 } // namespace

@@ -53,8 +53,8 @@ double Objective<T>::total_weight(const Examples<T> &data, const Batch &batch,
     if (!data.weight)
         return static_cast<double>(batch.count);
     double total = 0;
-    for (Index done = 0; done < batch.count; done += w.capacity()) {
-        const Index n = std::min(w.capacity(), batch.count - done);
+    for (Index done = 0; done < batch.count; done += kRowBlock) {
+        const Index n = std::min(kRowBlock, batch.count - done);
         batch.order->rows(batch.first + done, n, w.rows);
         if (!data.weight->gather(w.rows, n, w.weight, 1, Check::finite))
             refuse(*data.weight, data.prefix + "sample_weight");

@@ -146,7 +146,7 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
 }
 
 template <class T> bool Trainer<T>::stalled(const RunOptions &options) const {
-    return options.tol >= 0 && state.has_best && state.epochs_since_best >= options.patience;
+    return options.tol >= 0 && state.epochs_since_best >= options.patience;
 }
 
 template <class T> Status Trainer<T>::loop(Run &run) {
@@ -229,11 +229,13 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     run.account(state);
     records.push_back({loss, validation_loss, state.epoch_seconds});
     const double monitored = run.validation.X ? validation_loss : loss;
-    const bool improved = !state.has_best || monitored < state.best_loss - run.options.tol;
+    const bool known = !std::isnan(monitored);
+    const bool improved =
+        known && (!state.has_best || monitored < state.best_loss - run.options.tol);
     state.epochs_since_best = improved ? 0 : state.epochs_since_best + 1;
-    if (!state.has_best || monitored < state.best_loss)
+    if (known && (!state.has_best || monitored < state.best_loss))
         state.best_loss = monitored;
-    state.has_best = true;
+    state.has_best = state.has_best || known;
     ++state.epoch;
     state.in_epoch = false;
     return std::nullopt;

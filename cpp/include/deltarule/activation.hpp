@@ -87,7 +87,7 @@ struct LeakyRelu {
     }
 };
 
-// σ(z) = z for z >= 0, α (eᶻ − 1) below;  σ' = 1 or a + α   (D.-A. Clevert et al., 2016)
+// σ(z) = z for z > 0, else α (eᶻ − 1);  σ' = 1 or a + α   (D.-A. Clevert et al., 2016)
 struct Elu {
     double alpha;
     template <class V> V value(const V &z) const {
@@ -96,7 +96,7 @@ struct Elu {
     }
     template <class V> V slope(const V &, const V &a) const {
         const V scale = simd::broadcast<V>(simd::Scalar<V>(alpha));
-        return simd::where_less(a, simd::zero<V>(), simd::add(a, scale), simd::broadcast<V>(1));
+        return simd::where_less(simd::zero<V>(), a, simd::broadcast<V>(1), simd::add(a, scale));
     }
 };
 

@@ -1,8 +1,9 @@
 // All matrix products, as register tiles under one summation rule (contract 16):
 //
 //   a sum over k runs in blocks of 256; a block is one chain of multiply-adds from zero, k
-//   ascending; blocks are added in order. Products with fewer than 4 outputs sum in 16 virtual
-//   lanes along k and a tree; which of the two is chosen by the shape of the layer alone.
+//   ascending; blocks are added in order. Forward products and recursions with fewer than 4 outputs
+//   sum in 16 virtual lanes along k and a tree; which of the two is chosen by the shape of the
+//   layer alone.
 //
 // So tile shape, packing, position and batch size never change a bit.
 #pragma once
