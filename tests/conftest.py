@@ -7,6 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from model_files import path, saved, watchdog  # noqa: F401  (fixtures)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # When a property fails, hypothesis imports libcst if it is there, and that may warn.

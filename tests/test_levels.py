@@ -133,7 +133,7 @@ def test_the_best_level_is_taken():
     assert dr.build_info()["cpu_level"] == (os.environ.get("DELTARULE_CPU_LEVEL") or LEVELS[0])
 
 
-@pytest.mark.parametrize("unknown", ["v1", "v5", "V3", "avx2", "v3 ", "../_core_v3", "é"])
+@pytest.mark.parametrize("unknown", ["v1", "v5", "V3", "avx2", "v3 ", "../_core_v3"])
 def test_an_unknown_level_is_an_import_error(unknown):
     done = run_python("import deltarule", env={"DELTARULE_CPU_LEVEL": unknown}, check=False)
     assert done.returncode == 1

@@ -63,7 +63,7 @@ Poll signal_poll() {
             return false;
         last = now;
         const KeepSubnormals mode;
-        const py::gil_scoped_acquire gil;
+        const AcquireGil gil;
         return PyErr_CheckSignals() != 0;
     };
 }

@@ -1,6 +1,8 @@
 // NumPy arrays to views of their memory, and back. Nothing is copied in either direction.
 #pragma once
 
+#include "gil.hpp"
+
 #include "deltarule/dataset.hpp"
 #include "deltarule/objective.hpp"
 

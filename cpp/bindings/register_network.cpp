@@ -42,7 +42,7 @@ void predict_into(const Network<T> &network, const py::array &X, py::array out, 
         throw std::invalid_argument("out must be writeable");
     bool finished = true;
     {
-        const py::gil_scoped_release release;
+        const ReleaseGil release;
         if (source.source.rows() > 0)
             finished = predict(network, source.source, signal_poll(), n_threads, data);
     }
@@ -57,7 +57,7 @@ double loss_of(const Network<T> &network, const py::array &X, const py::array &y
     double value = 0;
     bool finished = true;
     {
-        const py::gil_scoped_release release;
+        const ReleaseGil release;
         finished =
             evaluate(network, loss, data.view, pass, signal_poll(), n_threads, value, gradient);
     }
@@ -88,7 +88,7 @@ py::tuple backward_of(const Network<T> &network, const py::array &X,
     std::fill_n(gradient.mutable_data(), network.n_parameters(), T(0));
     bool finished = true;
     {
-        const py::gil_scoped_release release;
+        const ReleaseGil release;
         Buffer<T> sum(network.n_parameters()); // aligned, with room for whole packets
         if (rows > 0)
             finished =
@@ -106,7 +106,7 @@ void fit_scaling_of(Network<T> &network, const py::array &X, const py::array &y,
     const OwnedExamples<T> data(X, y, w);
     bool finished = true;
     {
-        const py::gil_scoped_release release;
+        const ReleaseGil release;
         finished = fit_scaling(network, data.view, signal_poll());
     }
     raise_if_abandoned(finished);
@@ -124,7 +124,7 @@ std::unique_ptr<Trace<T>> trace_of(const Network<T> &network, const py::array &X
                                    std::uint64_t seed, bool training) {
     check_width(network, X);
     const OwnedExamples<T> data(X, y, w);
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     return std::make_unique<Trace<T>>(network, loss, data.view, pass_for(network, seed, training));
 }
 

@@ -91,7 +91,7 @@ template <class T> const char *run(BoundTrainer<T> &t, const RunOptions &options
     const Examples<T> none;
     Status status;
     {
-        const py::gil_scoped_release release;
+        const ReleaseGil release;
         status =
             t.run(t.data->view, t.validation ? t.validation->view : none, options, signal_poll());
     }
@@ -106,7 +106,7 @@ double step(BoundTrainer<T> &t, const py::array &X, const py::array &y, const We
     if (batch.view.X->width() != t.network().n_inputs() || batch.view.X->rows() < 1)
         throw std::invalid_argument("X must have rows, and " +
                                     std::to_string(t.network().n_inputs()) + " columns");
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     return t.step(batch.view, n_threads);
 }
 
@@ -128,7 +128,7 @@ template <class T> py::object step_small(BoundTrainer<T> &t, py::handle X, py::h
 
 template <class T> void apply(BoundTrainer<T> &t, const py::array &gradient) {
     const T *data = contiguous_data<T>(gradient, t.network().n_parameters(), "gradient");
-    const py::gil_scoped_release release;
+    const ReleaseGil release;
     t.apply(data);
 }
 

@@ -29,6 +29,22 @@ double sum_of_rows(const double *x, Index n) {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
+std::string expected(const TargetFault &fault, Index n_outputs) {
+    const std::string what = fault.expected;
+    return what == "a class number" ? what + " from 0 to " + std::to_string(n_outputs - 1) : what;
+}
+
+// Throws for the first non-finite value of all data: whoever met which one first, on however many
+// threads, the message is the same.
+template <class T> void refuse_non_finite(const Examples<T> &data) {
+    if (first_fault(*data.X))
+        refuse(*data.X, data.prefix + "X");
+    if (first_fault(*data.y))
+        refuse(*data.y, data.prefix + "y");
+    if (data.weight && first_fault(*data.weight))
+        refuse(*data.weight, data.prefix + "sample_weight");
+}
+
 } // namespace
 
 template <class T> void refuse(const Source<T> &source, const std::string &name) {
@@ -77,19 +93,21 @@ void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace
     const Index n = batch.count;
     Index *rows = w.rows + column;
     batch.order->rows(batch.first, n, rows);
-    if (!data.X->gather(rows, n, w.input.column(column), w.input.ld, Check::finite))
-        refuse(*data.X, data.prefix + "X");
-    const Columns<T> y{w.target.column(column), w.target.ld};
-    if (!data.y->gather(rows, n, y.data, y.ld, Check::finite))
-        refuse(*data.y, data.prefix + "y");
-    if (const auto fault = loss_.check<T>(n, y))
-        throw DataError(data.prefix + "y must be " + fault->expected +
-                        (std::string_view(fault->expected) == "a class number"
-                             ? " from 0 to " + std::to_string(network_.n_outputs() - 1)
-                             : std::string()) +
+    const Columns<T> X{w.input.column(column), w.input.ld}, y{w.target.column(column), w.target.ld};
+    const bool finite =
+        data.X->gather(rows, n, X.data, X.ld, Check::finite) &&
+        data.y->gather(rows, n, y.data, y.ld, Check::finite) &&
+        (!data.weight || data.weight->gather(rows, n, w.weight + column, 1, Check::finite));
+    if (!finite) {
+        refuse_non_finite(data);
+        throw DataError(data.prefix + "X, y and sample_weight must be finite; they were changed "
+                                      "during the call");
+    }
+    if (const auto fault = loss_.check<T>(n, y)) {
+        refuse_non_finite(data);
+        throw DataError(data.prefix + "y must be " + expected(*fault, network_.n_outputs()) +
                         ", got " + text(fault->value) + place(rows[fault->column], fault->row));
-    if (data.weight && !data.weight->gather(rows, n, w.weight + column, 1, Check::finite))
-        refuse(*data.weight, data.prefix + "sample_weight");
+    }
 }
 
 // Columns [first, first + n) of the workspace, gathered before: w_i ℓ_i of each, and every delta

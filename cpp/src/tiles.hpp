@@ -1,0 +1,150 @@
+// Register tiles and packing: the inner part of `kernels`.
+#pragma once
+
+#include "deltarule/kernels.hpp"
+#include "deltarule/simd.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace deltarule::tiles {
+
+using simd::kLanes;
+using simd::Packet;
+
+// The largest tile: kPackets packets of outputs times kColumns columns, all in registers.
+template <class T> struct Tile {
+    static constexpr int kPackets = simd::kRegisters == 32 || simd::kFused ? 3 : 2;
+    static constexpr int kColumns = simd::kRegisters == 32 ? 8 : 4;
+    static constexpr Index kRows = kPackets * kLanes<T>;
+};
+
+// c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them.
+template <class T, int NV, int NR>
+[[gnu::noinline]] void tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
+                            Index b_column, T *c, Index ldc, bool add, Index rows) {
+    using V = Packet<T>;
+    [[maybe_unused]] constexpr Index kAhead = 8;
+    V acc[NR][NV];
+#pragma GCC unroll 8
+    for (int r = 0; r < NR; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v)
+            acc[r][v] = simd::zero<V>();
+    for (Index t = 0; t < k; ++t, a += a_step, b += b_step) {
+        if constexpr (NR == 1 && NV > 4) // streams from L2 or beyond: keep lines on their way
+            for (int v = 0; v < NV; ++v)
+                __builtin_prefetch(a + v * kLanes<T> + kAhead * a_step);
+        V x[NV];
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v)
+            x[v] = simd::load<V>(a + v * kLanes<T>);
+#pragma GCC unroll 8
+        for (int r = 0; r < NR; ++r) {
+            const V y = simd::broadcast<V>(b[r * b_column]);
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v)
+                acc[r][v] = simd::madd(x[v], y, acc[r][v]);
+        }
+    }
+    const Index last = rows - (NV - 1) * kLanes<T>; // lanes of the last packet
+    const bool whole = last >= kLanes<T>;
+#pragma GCC unroll 8
+    for (int r = 0; r < NR; ++r) {
+        T *column = c + r * ldc;
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v) {
+            T *p = column + v * kLanes<T>;
+            if (v + 1 < NV || whole) {
+                simd::store(p, add ? simd::add(simd::load<V>(p), acc[r][v]) : acc[r][v]);
+            } else {
+                const V sum = add ? simd::add(simd::load_first<V>(p, last), acc[r][v]) : acc[r][v];
+                simd::store_first(p, sum, last);
+            }
+        }
+    }
+}
+
+template <class T>
+using TileFunction = void (*)(Index, const T *, Index, const T *, Index, Index, T *, Index, bool,
+                              Index);
+
+template <class T, int NV, int... NR> constexpr auto tiles_of(std::integer_sequence<int, NR...>) {
+    return std::array<TileFunction<T>, sizeof...(NR)>{tile<T, NV, NR + 1>...};
+}
+template <class T> using ColumnCounts = std::make_integer_sequence<int, Tile<T>::kColumns>;
+
+// kTiles[packets - 1][columns - 1]; three packets also where a panel has two, for what is left of a
+// single column
+template <class T>
+constexpr std::array<std::array<TileFunction<T>, Tile<T>::kColumns>, 3> kTiles = {
+    tiles_of<T, 1>(ColumnCounts<T>{}), tiles_of<T, 2>(ColumnCounts<T>{}),
+    tiles_of<T, 3>(ColumnCounts<T>{})};
+
+// For a single column: as many packets as leave registers to work with, so that their chains
+// overlap.
+template <class T> constexpr int kTallest = simd::kRegisters / 2;
+template <class T>
+constexpr std::array<TileFunction<T>, 3> kTallTiles = {tile<T, 4, 1>, tile<T, 8, 1>,
+                                                       tile<T, kTallest<T>, 1>};
+
+// Rows of C (rows, columns) += or = A B, with columns <= Tile::kColumns and rows <= Tile::kRows, or
+// any number of rows if A is not packed and there is one column.
+template <class T>
+void panel(Index rows, Index columns, Index k, const T *a, Index a_step, const T *b, Index b_step,
+           Index b_column, T *c, Index ldc, bool add, bool c_padded) {
+    Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
+    Index stored = c_padded ? packets * kLanes<T> : rows;
+    for (int size = 2; size >= 0 && packets > Tile<T>::kPackets; --size) {
+        const Index height = size == 2 ? kTallest<T> : Index(4) << size;
+        for (; packets >= height; packets -= height) {
+            const Index here = std::min(stored, height * kLanes<T>);
+            kTallTiles<T>[static_cast<std::size_t>(size)](k, a, a_step, b, b_step, b_column, c, ldc,
+                                                          add, here);
+            a += height * kLanes<T>;
+            c += height * kLanes<T>;
+            stored -= here;
+        }
+    }
+    if (packets > 0)
+        kTiles<T>[static_cast<std::size_t>(packets - 1)][static_cast<std::size_t>(columns - 1)](
+            k, a, a_step, b, b_step, b_column, c, ldc, add, stored);
+}
+
+// Packs rows [0, m) x [0, k) of A into panels of Tile rows, each k x (whole packets), k-major.
+template <class T> void pack_copy(Index m, Index k, const T *a, Index a_step, T *out) {
+    using V = Packet<T>;
+    for (Index i = 0; i < m; i += Tile<T>::kRows) {
+        const Index rows = std::min(Tile<T>::kRows, m - i);
+        const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
+        for (Index t = 0; t < k; ++t)
+            for (Index v = 0; v < packets; ++v, out += kLanes<T>)
+                simd::store(out, simd::load<V>(a + i + v * kLanes<T> + t * a_step));
+    }
+}
+
+// The same from a(i, t) = a[i a_step + t], a square of packets at a time.
+template <class T> void pack_transpose(Index m, Index k, const T *a, Index a_step, T *out) {
+    using V = Packet<T>;
+    constexpr Index kP = kLanes<T>;
+    for (Index i = 0; i < m; i += Tile<T>::kRows) {
+        const Index rows = std::min(Tile<T>::kRows, m - i);
+        const Index width = (rows + kP - 1) / kP * kP;
+        for (Index v = 0; v < width; v += kP)
+            for (Index t = 0; t < k; t += kP) {
+                V square[kP];
+                const Index have = std::min(kP, m - i - v);
+                for (Index q = 0; q < kP; ++q)
+                    square[q] = q < have ? simd::load_first<V>(a + (i + v + q) * a_step + t,
+                                                               k - t < kP ? k - t : kP)
+                                         : simd::zero<V>();
+                simd::transpose(square);
+                for (Index q = 0; q < std::min(kP, k - t); ++q)
+                    simd::store(out + (t + q) * width + v, square[q]);
+            }
+        out += width * k;
+    }
+}
+
+} // namespace deltarule::tiles
