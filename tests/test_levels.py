@@ -118,13 +118,11 @@ def test_v2_has_no_fused_multiply_add(results):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_can_be_asked_for(level):
-    """And build_info tells which it is, and which instructions it was compiled for."""
+    """And build_info tells which it is."""
     script = "import json, deltarule; print(json.dumps(deltarule.build_info()))"
     info = run_python(script, env={"DELTARULE_CPU_LEVEL": level})
     assert info["cpu_level"] == level
     assert info["cpu_levels"].split() == list(LEVELS)
-    assert ("AVX512" in info["simd"]) == (level == "v4")
-    assert ("AVX" in info["simd"]) == (level != "v2")
 
 
 def test_the_best_level_is_taken():

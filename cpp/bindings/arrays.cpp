@@ -54,17 +54,19 @@ ArrayView view_of(const py::array &array, const char *name) {
     return view;
 }
 
-Poll signal_poll() {
+Poll signal_poll(ReleaseGil &released) {
     using Clock = std::chrono::steady_clock;
-    return [last = Clock::now()]() mutable {
+    return [&released, last = Clock::now()]() mutable {
         constexpr auto kInterval = std::chrono::milliseconds(50);
         const auto now = Clock::now();
         if (now - last < kInterval)
             return false;
         last = now;
         const KeepSubnormals mode;
-        const AcquireGil gil;
-        return PyErr_CheckSignals() != 0;
+        released.take();
+        const bool raised = PyErr_CheckSignals() != 0;
+        released.give();
+        return raised;
     };
 }
 

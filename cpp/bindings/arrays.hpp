@@ -30,15 +30,14 @@ template <class T> struct OwnedSource {
 // X, y and weights of one call, kept alive.
 template <class T> struct OwnedExamples {
     OwnedExamples(const py::array &X, const py::array &y, const std::optional<py::array> &w,
-                  std::string prefix = {})
+                  ArgumentNames names = {})
         : inputs(X, "X"), targets(y, "y") {
         if (w)
             weights.emplace(*w, "sample_weight");
         const Index rows = inputs.source.rows();
         if (targets.source.rows() != rows || (weights && weights->source.rows() != rows))
             throw std::invalid_argument("X, y and sample_weight must have the same number of rows");
-        view = {&inputs.source, &targets.source, weights ? &weights->source : nullptr,
-                std::move(prefix)};
+        view = {&inputs.source, &targets.source, weights ? &weights->source : nullptr, names};
     }
     OwnedExamples(const OwnedExamples &) = delete;
     OwnedExamples &operator=(const OwnedExamples &) = delete;
@@ -81,9 +80,9 @@ template <class T> T *contiguous_data(const py::array &array, Index size, const 
     return const_cast<T *>(static_cast<const T *>(array.data()));
 }
 
-// Asks Python for signals, at most every 50 ms; true leaves its exception set. Call without the
-// GIL.
-Poll signal_poll();
+// Asks Python for signals, at most every 50 ms, in the thread that released the GIL; true leaves
+// the exception set.
+Poll signal_poll(ReleaseGil &released);
 
 // After a call that was abandoned by signal_poll: raises what the signal raised.
 inline void raise_if_abandoned(bool finished) {

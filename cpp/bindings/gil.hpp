@@ -17,43 +17,29 @@ namespace deltarule::bindings {
         std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
-// Calls take(), which waits for the GIL.
-template <class F> auto wait_for_gil(F &&take) {
-#if defined(__GLIBCXX__)
-    try {
-        return take();
-    } catch (abi::__forced_unwind &) {
-        sleep_for_ever();
-    }
-#else
-    return take();
-#endif
-}
-
-// Without the GIL for a scope.
+// Without the GIL for a scope, and with it again between take() and give().
 class ReleaseGil {
   public:
-    ReleaseGil() : state_(PyEval_SaveThread()) {}
-    ~ReleaseGil() {
-        wait_for_gil([this] { PyEval_RestoreThread(state_); });
-    }
+    ReleaseGil() { give(); }
+    ~ReleaseGil() { take(); }
     ReleaseGil(const ReleaseGil &) = delete;
     ReleaseGil &operator=(const ReleaseGil &) = delete;
 
-  private:
-    PyThreadState *state_;
-};
+    void give() { state_ = PyEval_SaveThread(); }
+    void take() {
+#if defined(__GLIBCXX__)
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (abi::__forced_unwind &) {
+            sleep_for_ever();
+        }
+#else
+        PyEval_RestoreThread(state_);
+#endif
+    }
 
-// With the GIL again for a scope within.
-class AcquireGil {
-  public:
-    AcquireGil() : state_(wait_for_gil([] { return PyGILState_Ensure(); })) {}
-    ~AcquireGil() { PyGILState_Release(state_); }
-    AcquireGil(const AcquireGil &) = delete;
-    AcquireGil &operator=(const AcquireGil &) = delete;
-
   private:
-    PyGILState_STATE state_;
+    PyThreadState *state_ = nullptr;
 };
 
 } // namespace deltarule::bindings

@@ -22,15 +22,14 @@ std::map<std::string, std::string> build_info() {
     return {{"cpu_level", DELTARULE_LEVEL},
             {"compiler", compiler},
             {"eigen", number(EIGEN_MAJOR_VERSION) + "." + number(EIGEN_MINOR_VERSION) + "." +
-                          number(EIGEN_PATCH_VERSION)},
-            {"simd", Eigen::SimdInstructionSetsInUse()}};
+                          number(EIGEN_PATCH_VERSION)}};
 }
 
 } // namespace
 
 PYBIND11_MODULE(DELTARULE_MODULE, m, py::mod_gil_not_used()) {
     m.doc() = "The compiled core of deltarule. Use deltarule.Network and deltarule.Trainer.";
-    m.def("build_info", &build_info, "CPU level, compiler, Eigen version and instruction sets.");
+    m.def("build_info", &build_info, "CPU level, compiler and Eigen version.");
     register_specs(m);
     register_random(m);
     register_network<float>(m, "Network32", "Trace32");

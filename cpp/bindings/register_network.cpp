@@ -42,9 +42,9 @@ void predict_into(const Network<T> &network, const py::array &X, py::array out, 
         throw std::invalid_argument("out must be writeable");
     bool finished = true;
     {
-        const ReleaseGil release;
+        ReleaseGil release;
         if (source.source.rows() > 0)
-            finished = predict(network, source.source, signal_poll(), n_threads, data);
+            finished = predict(network, source.source, signal_poll(release), n_threads, data);
     }
     raise_if_abandoned(finished);
 }
@@ -57,9 +57,9 @@ double loss_of(const Network<T> &network, const py::array &X, const py::array &y
     double value = 0;
     bool finished = true;
     {
-        const ReleaseGil release;
-        finished =
-            evaluate(network, loss, data.view, pass, signal_poll(), n_threads, value, gradient);
+        ReleaseGil release;
+        finished = evaluate(network, loss, data.view, pass, signal_poll(release), n_threads, value,
+                            gradient);
     }
     raise_if_abandoned(finished);
     return value;
@@ -88,12 +88,12 @@ py::tuple backward_of(const Network<T> &network, const py::array &X,
     std::fill_n(gradient.mutable_data(), network.n_parameters(), T(0));
     bool finished = true;
     {
-        const ReleaseGil release;
+        ReleaseGil release;
         Buffer<T> sum(network.n_parameters()); // aligned, with room for whole packets
         if (rows > 0)
-            finished =
-                backward(network, source.source, given.source, pass_for(network, seed, training),
-                         signal_poll(), n_threads, sum.data(), input_gradient.mutable_data());
+            finished = backward(network, source.source, given.source,
+                                pass_for(network, seed, training), signal_poll(release), n_threads,
+                                sum.data(), input_gradient.mutable_data());
         std::copy_n(sum.data(), sum.size(), gradient.mutable_data());
     }
     raise_if_abandoned(finished);
@@ -106,8 +106,8 @@ void fit_scaling_of(Network<T> &network, const py::array &X, const py::array &y,
     const OwnedExamples<T> data(X, y, w);
     bool finished = true;
     {
-        const ReleaseGil release;
-        finished = fit_scaling(network, data.view, signal_poll());
+        ReleaseGil release;
+        finished = fit_scaling(network, data.view, signal_poll(release));
     }
     raise_if_abandoned(finished);
 }

@@ -75,8 +75,9 @@ void set_data(BoundTrainer<T> &t, const py::array &X, const py::array &y, const 
     auto data = std::make_unique<OwnedExamples<T>>(X, y, w);
     std::unique_ptr<OwnedExamples<T>> validation;
     if (validation_X && validation_y)
-        validation = std::make_unique<OwnedExamples<T>>(*validation_X, *validation_y,
-                                                        validation_weight, "validation ");
+        validation = std::make_unique<OwnedExamples<T>>(
+            *validation_X, *validation_y, validation_weight,
+            ArgumentNames{"validation_data[0]", "validation_data[1]", "validation_data[2]"});
     const Index width = t.network().n_inputs();
     if (data->view.X->width() != width || (validation && validation->view.X->width() != width) ||
         data->view.X->rows() < 1 || (validation && validation->view.X->rows() < 1))
@@ -91,9 +92,9 @@ template <class T> const char *run(BoundTrainer<T> &t, const RunOptions &options
     const Examples<T> none;
     Status status;
     {
-        const ReleaseGil release;
-        status =
-            t.run(t.data->view, t.validation ? t.validation->view : none, options, signal_poll());
+        ReleaseGil release;
+        status = t.run(t.data->view, t.validation ? t.validation->view : none, options,
+                       signal_poll(release));
     }
     raise_if_abandoned(status != Status::interrupted);
     return status_name(status);

@@ -88,7 +88,7 @@ bool evaluate(const Network<T> &network, const LossSpec &loss, const Examples<T>
     const Batch all{&order, 0, rows};
     const double total = objective.total_weight(data, all, w);
     if (!(total > 0))
-        throw DataError(data.prefix + "sample_weight must not be all zero");
+        throw DataError(std::string(data.names.weight) + " must not be all zero");
     const GradientUse<T> use{gradient, {}, {}};
     return objective.evaluate(data, all, total, pass, w, team, poll, value,
                               gradient ? &use : nullptr);

@@ -38,11 +38,11 @@ std::string expected(const TargetFault &fault, Index n_outputs) {
 // threads, the message is the same.
 template <class T> void refuse_non_finite(const Examples<T> &data) {
     if (first_fault(*data.X))
-        refuse(*data.X, data.prefix + "X");
+        refuse(*data.X, data.names.X);
     if (first_fault(*data.y))
-        refuse(*data.y, data.prefix + "y");
+        refuse(*data.y, data.names.y);
     if (data.weight && first_fault(*data.weight))
-        refuse(*data.weight, data.prefix + "sample_weight");
+        refuse(*data.weight, data.names.weight);
 }
 
 } // namespace
@@ -73,11 +73,11 @@ double Objective<T>::total_weight(const Examples<T> &data, const Batch &batch,
         const Index n = std::min(kRowBlock, batch.count - done);
         batch.order->rows(batch.first + done, n, w.rows);
         if (!data.weight->gather(w.rows, n, w.weight, 1, Check::finite))
-            refuse(*data.weight, data.prefix + "sample_weight");
+            refuse(*data.weight, data.names.weight);
         double sum = 0;
         for (Index j = 0; j < n; ++j) {
             if (w.weight[j] < 0)
-                throw DataError(data.prefix + "sample_weight must not be negative, got " +
+                throw DataError(std::string(data.names.weight) + " must not be negative, got " +
                                 text(static_cast<double>(w.weight[j])) + " at row " +
                                 std::to_string(w.rows[j]));
             sum += static_cast<double>(w.weight[j]);
@@ -100,13 +100,15 @@ void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace
         (!data.weight || data.weight->gather(rows, n, w.weight + column, 1, Check::finite));
     if (!finite) {
         refuse_non_finite(data);
-        throw DataError(data.prefix + "X, y and sample_weight must be finite; they were changed "
-                                      "during the call");
+        throw DataError(
+            std::string("X, y and sample_weight must be finite; they were changed during the "
+                        "call"));
     }
     if (const auto fault = loss_.check<T>(n, y)) {
         refuse_non_finite(data);
-        throw DataError(data.prefix + "y must be " + expected(*fault, network_.n_outputs()) +
-                        ", got " + text(fault->value) + place(rows[fault->column], fault->row));
+        throw DataError(std::string(data.names.y) + " must be " +
+                        expected(*fault, network_.n_outputs()) + ", got " + text(fault->value) +
+                        place(rows[fault->column], fault->row));
     }
 }
 
@@ -174,7 +176,7 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
     const RowOrder order(rows);
     const double total = total_weight(data, {&order, 0, rows}, w);
     if (!(total > 0))
-        throw DataError(data.prefix + "sample_weight must not be all zero");
+        throw DataError(std::string(data.names.weight) + " must not be all zero");
     double sum = 0;
     for (Index first = 0; first < rows; first += kRowBlock) {
         const Index n = std::min(kRowBlock, rows - first);

@@ -83,8 +83,8 @@ bool fit_scaling(Network<T> &network, const Examples<T> &data, const Poll &poll)
         const bool inputs = std::holds_alternative<Standardize<T>>(network.layers()[l]);
         const Source<T> &source = inputs ? *data.X : *data.y;
         Moments moments(source.width());
-        if (!stream(source, data.prefix + (inputs ? "X" : "y"), data.weight,
-                    data.prefix + "sample_weight", poll, moments))
+        if (!stream(source, inputs ? data.names.X : data.names.y, data.weight, data.names.weight,
+                    poll, moments))
             return false;
         results.push_back({l, std::move(moments)});
     }

@@ -307,7 +307,7 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
     const Batch batch{&order, 0, rows};
     const double total = objective_->total_weight(data, batch, *workspace_);
     if (!(total > 0))
-        throw DataError(data.prefix + "sample_weight must not be all zero");
+        throw DataError(std::string(data.names.weight) + " must not be all zero");
     double loss = 0;
     train_on(data, batch, total, team, nullptr, loss);
     return loss;

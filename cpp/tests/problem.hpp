@@ -47,7 +47,7 @@ template <class T> struct Problem {
             w = w < T(-0.5) ? T(0) : 1 + w;
     }
     deltarule::Examples<T> examples(bool weighted = true) const {
-        return {X.source(), y.source(), weighted ? weight.source() : nullptr, ""};
+        return {X.source(), y.source(), weighted ? weight.source() : nullptr};
     }
     static deltarule::Examples<T> none() { return {}; }
 };

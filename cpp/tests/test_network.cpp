@@ -211,7 +211,7 @@ TEST(masks_follow_the_position_in_the_batch) {
     const auto *bytes = reinterpret_cast<const std::byte *>(X.data());
     const StridedSource<float> source(
         {bytes, DType::float32, false, kRows, kUnits, kUnits * sizeof(float), sizeof(float)});
-    const Examples<float> data{&source, &source, nullptr, ""};
+    const Examples<float> data{&source, &source, nullptr};
     const Trace<float> trace(network, LossSpec{}, data, training(3, 4, 0));
     Workspace<float> w(network, kRows, 0, Keep::everything);
     std::fill_n(w.input.data, w.input.ld * kRows, 1.0F);

@@ -343,7 +343,7 @@ TEST(batches_without_weight_are_skipped) {
         options.shuffle = false;
         Trainer<T> with = make_trainer<T>(optimizer), without = make_trainer<T>(optimizer);
         const Examples<T> data = problem.examples(),
-                          half = {first_half.X.source(), first_half.y.source(), nullptr, ""};
+                          half = {first_half.X.source(), first_half.y.source(), nullptr};
         with.run(data, Problem<T>::none(), options, nullptr);
         without.run(half, Problem<T>::none(), options, nullptr);
         CHECK_EQ(with.network().n_steps, std::uint64_t{3});
@@ -365,8 +365,8 @@ TEST(subnormals_are_flushed_inside_only) {
         Problem<T> bad(600);
         bad.X(599, 0) = kNan<T>;
         const Watched<T> X(*problem.X.source()), bad_X(*bad.X.source());
-        const Examples<T> data{&X, problem.y.source(), nullptr, ""};
-        const Examples<T> refused{&bad_X, bad.y.source(), nullptr, ""};
+        const Examples<T> data{&X, problem.y.source(), nullptr};
+        const Examples<T> refused{&bad_X, bad.y.source(), nullptr};
         Trainer<T> trainer(check::large_network<T>(), LossSpec{}, check::optimizers()[3], 7);
         Network<T> &network = trainer.network();
         std::vector<T> out(1200), gradient(static_cast<std::size_t>(network.n_parameters())),

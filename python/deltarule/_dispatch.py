@@ -47,8 +47,8 @@ def build_info() -> dict[str, str | int]:
     dict
         ``version`` of the package; ``cpu_level`` of the core in use, "v2" (SSE4.2), "v3" (AVX2 and
         FMA) or "v4" (AVX-512), chosen for this processor or by ``DELTARULE_CPU_LEVEL``;
-        ``cpu_levels`` that the processor can run; the core's ``compiler``, ``eigen`` version and
-        ``simd`` instruction sets; ``n_threads`` that a call uses by default.
+        ``cpu_levels`` that the processor can run; the core's ``compiler`` and ``eigen`` version;
+        ``n_threads`` that a call may use by default.
 
     Examples
     --------

@@ -14,6 +14,7 @@ VARIABLES = ("DELTARULE_NUM_THREADS", "OMP_NUM_THREADS")
 MOST = 1024
 
 _chosen: int | None = None
+_told: set[tuple[str, str]] = set()  # variables that make no sense, each told once
 
 
 def set_num_threads(n_threads: int | None) -> None:
@@ -64,7 +65,6 @@ def resolve(n_threads: object) -> int:
     return processors()
 
 
-@functools.cache  # so that a bad value is told once
 def _from_environment(name: str, text: str) -> int:
     """Read a variable as OpenMP does: the first of a list; what makes no sense is told and left."""
     most = processors()
@@ -74,6 +74,9 @@ def _from_environment(name: str, text: str) -> int:
         value = 0
     if 1 <= value <= MOST:
         return value
+    if (name, text) in _told:
+        return most
+    _told.add((name, text))
     warnings.warn(
         f"{name}={text!r} is no number of threads from 1 to {MOST}; {most} used",
         RuntimeWarning,

@@ -18,10 +18,15 @@ struct DataError : std::invalid_argument {
     using std::invalid_argument::invalid_argument;
 };
 
-// Rows with targets and, optionally, weights (one column). `prefix` starts the names in messages.
+// What messages call the arrays.
+struct ArgumentNames {
+    const char *X = "X", *y = "y", *weight = "sample_weight";
+};
+
+// Rows with targets and, optionally, weights (one column).
 template <class T> struct Examples {
     const Source<T> *X = nullptr, *y = nullptr, *weight = nullptr;
-    std::string prefix;
+    ArgumentNames names = {};
 };
 
 // Rows of a batch: positions [first, first + count) of an order.
