@@ -35,6 +35,8 @@ template <class T> struct OwnedExamples {
         if (w)
             weights.emplace(*w, "sample_weight");
         const Index rows = inputs.source.rows();
+        if (weights && weights->source.width() != 1)
+            throw std::invalid_argument("sample_weight must be one column");
         if (targets.source.rows() != rows || (weights && weights->source.rows() != rows))
             throw std::invalid_argument("X, y and sample_weight must have the same number of rows");
         view = {&inputs.source, &targets.source, weights ? &weights->source : nullptr, names};

@@ -35,14 +35,18 @@ template <class T> class SmallPredictor {
         T *data = reinterpret_cast<T *>(py::detail::array_proxy(result.ptr())->data);
         if (busy_.test_and_set(std::memory_order_acquire)) // without a GIL: another thread's call
             return py::none();
+        const std::unique_ptr<std::atomic_flag, Clear> clear(&busy_);
         if (!workspace_)
             workspace_ = std::make_unique<Workspace<T>>(*network_, kSmallRows, 0, Keep::outputs);
         deltarule::predict(*network_, StridedSource<T>(*view), *workspace_, data);
-        busy_.clear(std::memory_order_release);
         return result;
     }
 
   private:
+    struct Clear {
+        void operator()(std::atomic_flag *flag) const { flag->clear(std::memory_order_release); }
+    };
+
     std::shared_ptr<Network<T>> network_;
     std::unique_ptr<Workspace<T>> workspace_;
     std::atomic_flag busy_ = ATOMIC_FLAG_INIT;

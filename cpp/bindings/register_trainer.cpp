@@ -82,6 +82,12 @@ void set_data(BoundTrainer<T> &t, const py::array &X, const py::array &y, const 
     if (data->view.X->width() != width || (validation && validation->view.X->width() != width) ||
         data->view.X->rows() < 1 || (validation && validation->view.X->rows() < 1))
         throw std::invalid_argument("X must have rows, and " + std::to_string(width) + " columns");
+    if (validation && validation->view.y->width() != data->view.y->width())
+        throw std::invalid_argument(
+            "validation_data[1] must have targets of the same form as y (class numbers, or one "
+            "column for each output): got " +
+            std::to_string(validation->view.y->width()) + " columns, y has " +
+            std::to_string(data->view.y->width()));
     t.data = std::move(data);
     t.validation = std::move(validation);
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <sstream>
 
 namespace deltarule {
@@ -104,12 +105,27 @@ void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace
             std::string("X, y and sample_weight must be finite; they were changed during the "
                         "call"));
     }
-    if (const auto fault = loss_.check<T>(n, y)) {
+    if (loss_.check<T>(n, y)) {
         refuse_non_finite(data);
-        throw DataError(std::string(data.names.y) + " must be " +
-                        expected(*fault, network_.n_outputs()) + ", got " + text(fault->value) +
-                        place(rows[fault->column], fault->row));
+        refuse_target(data);
     }
+}
+
+// Throws for the first target in the order of rows that the loss does not accept.
+template <class T> void Objective<T>::refuse_target(const Examples<T> &data) const {
+    const Index width = data.y->width(), ld = padded(width);
+    Buffer<T> block(ld * kRowBlock);
+    Buffer<Index> rows(kRowBlock);
+    for (Index first = 0; first < data.y->rows(); first += kRowBlock) {
+        const Index n = std::min(kRowBlock, data.y->rows() - first);
+        std::iota(rows.data(), rows.data() + n, first);
+        data.y->gather(rows.data(), n, block.data(), ld, Check::none);
+        if (const auto fault = loss_.check<T>(n, Columns<const T>{block.data(), ld}))
+            throw DataError(std::string(data.names.y) + " must be " +
+                            expected(*fault, network_.n_outputs()) + ", got " + text(fault->value) +
+                            place(first + fault->column, fault->row));
+    }
+    throw DataError(std::string(data.names.y) + " was changed during the call");
 }
 
 // Columns [first, first + n) of the workspace, gathered before: w_i ℓ_i of each, and every delta

@@ -82,6 +82,11 @@ bool fit_scaling(Network<T> &network, const Examples<T> &data, const Poll &poll)
             continue;
         const bool inputs = std::holds_alternative<Standardize<T>>(network.layers()[l]);
         const Source<T> &source = inputs ? *data.X : *data.y;
+        if (source.width() != network.layout()[l].n_inputs)
+            throw std::invalid_argument("a Rescale output needs targets with one column for each "
+                                        "of its " +
+                                        std::to_string(network.layout()[l].n_inputs) +
+                                        " outputs, got " + std::to_string(source.width()));
         Moments moments(source.width());
         if (!stream(source, inputs ? data.names.X : data.names.y, data.weight, data.names.weight,
                     poll, moments))

@@ -4,7 +4,6 @@
 #include "deltarule/flush_subnormals.hpp"
 
 #include <algorithm>
-#include <system_error>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -43,7 +42,7 @@ Team::Team(int n_threads) {
     for (int t = 1; t < n_threads; ++t) {
         try {
             threads_.emplace_back([this, t] { work(t); });
-        } catch (const std::system_error &) {
+        } catch (const std::exception &) {
             break; // the system refuses more: fewer threads, the same result
         }
     }

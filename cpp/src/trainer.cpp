@@ -70,6 +70,7 @@ template <class T> void Trainer<T>::prepare(Index rows, Index target_width, int 
     if (workspace_ && workspace_->capacity() >= capacity &&
         workspace_->target_width() == target_width && workspace_->n_threads() >= n_threads)
         return;
+    workspace_.reset(); // if one of these throws, the next call makes both anew
     objective_.emplace(*network_, loss_, target_width);
     workspace_ = std::make_unique<Workspace<T>>(*network_, capacity, target_width, Keep::gradient,
                                                 n_threads);
@@ -130,7 +131,8 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
         *network_, batch, epochs_left * static_cast<double>(data.X->rows()), 3, options.n_threads));
     prepare(validation.X ? std::max(batch, validation.X->rows()) : batch, data.y->width(),
             team.size());
-    if (state.in_epoch)
+    const bool was_in_epoch = state.in_epoch;
+    if (was_in_epoch)
         resume_epoch(data.X->rows(), options);
     Run run{data, validation, options, poll, team};
     run.first_step = state.step;
@@ -139,7 +141,9 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
         run.account(state);
         return status;
     } catch (const DataError &) {
-        if (state.in_epoch)
+        if (state.step == run.first_step) // refused before any step: as if never called
+            state.in_epoch = state.in_epoch && was_in_epoch;
+        else if (state.in_epoch)
             restore_epoch_start();
         throw;
     }
@@ -216,12 +220,17 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     const T *theta = network_->theta();
     if (!std::all_of(theta, theta + network_->n_parameters(), [](T x) { return std::isfinite(x); }))
         return diverged(std::numeric_limits<double>::infinity());
+    if (!(state.weight_sum > 0))
+        throw DataError("sample_weight must not be all zero once converted to the network's dtype");
     const double loss = state.loss_sum / state.weight_sum;
     double validation_loss = std::numeric_limits<double>::quiet_NaN();
     if (run.validation.X) {
         const RowOrder order(run.validation.X->rows());
         const Batch all{&order, 0, run.validation.X->rows()};
         const double total = objective_->total_weight(run.validation, all, *workspace_);
+        if (!(total > 0))
+            throw DataError(std::string(run.validation.names.weight) +
+                            " must not be all zero once converted to the network's dtype");
         if (!objective_->evaluate(run.validation, all, total, Pass{}, *workspace_, run.team,
                                   run.poll, validation_loss, nullptr))
             return Status::interrupted;

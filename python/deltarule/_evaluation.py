@@ -29,15 +29,18 @@ def compute(
     if not metrics:
         return {}
     predicted = network.predict(data.X, n_threads=n_threads)
+    predicted.flags.writeable = False  # a metric reads: one that sorts must not sort for the next
+    true = data.y.view()
+    true.flags.writeable = False
     result: dict[str, float] = {}
     for key, metric in metrics.items():
         if metric in _OF_PROBABILITIES:
             probabilities = _probabilities(predicted, loss, output_activation(network._layers))
-            value = metric(data.y, probabilities, weights=data.weight)
+            value = metric(true, probabilities, weights=data.weight)
         elif metric in metrics_module.BY_NAME.values():
-            value = metric(data.y, predicted, weights=data.weight)
+            value = metric(true, predicted, weights=data.weight)
         else:
-            value = metric(data.y, predicted)
+            value = metric(true, predicted)
         if not isinstance(value, Real):
             raise TypeError(f"metric {key} must return a number, got {_settings.shown(value)}")
         result[key] = float(value)

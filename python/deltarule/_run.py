@@ -143,7 +143,8 @@ class Run:
     def _fit_scaling(self) -> None:
         """Compute the statistics that are missing, if there is anything to train at all."""
         epochs, epoch = self._settings.epochs, int(self._core.progress["epoch"])
-        if epoch < epochs and self._settings.max_steps != 0:
+        settings = self._settings
+        if epoch < epochs and settings.max_steps != 0 and settings.max_seconds != 0:
             self._network._core.fit_scaling(*self._data.train)
 
     def _show_bar(self) -> None:

@@ -115,8 +115,11 @@ class Trainer:
             If the network is being trained by another call.
         """
         network = self.network
-        if sample_weight is None and not network._lock.locked():
-            loss = self._core.step_small(Xb, yb)
+        if sample_weight is None and network._lock.acquire(blocking=False):
+            try:
+                loss = self._core.step_small(Xb, yb)
+            finally:
+                network._lock.release()
             if loss is not None:
                 return loss if math.isfinite(loss) else self._refuse_loss(loss)
         network._require_scaling()
@@ -277,6 +280,11 @@ n_threads, callbacks, progress
         for data in (train, validation):
             if data is not None:
                 _evaluation.check(network, data, self.loss, functions)
+        if validation is not None and validation.y.shape[1] != train.y.shape[1]:
+            raise ValueError(
+                "validation_data[1] must have targets of the same form as y, "
+                f"got {validation.y.shape[1]} columns and {train.y.shape[1]} in y"
+            )
         return RunData(train, validation, functions, listeners)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -75,25 +75,45 @@ class LayerView:
         kernel = self.kernel
         return None if kernel is None else kernel.T
 
+    @W.setter
+    def W(self, value: ArrayLike) -> None:
+        self._assign("W", self.W, value)
+
     @property
     def kernel(self) -> Array | None:
         """The weights (n_inputs, n_outputs) as they lie in theta, or None."""
         return self._arrays.get("kernel")
+
+    @kernel.setter
+    def kernel(self, value: ArrayLike) -> None:
+        self._assign("kernel", self.kernel, value)
 
     @property
     def b(self) -> Array | None:
         """The biases (n_outputs,), or None."""
         return self._arrays.get("bias")
 
+    @b.setter
+    def b(self, value: ArrayLike) -> None:
+        self._assign("b", self.b, value)
+
     @property
     def mean(self) -> Array | None:
         """The mean (n_outputs,) of a Standardize or Rescale, or None."""
         return self._arrays.get("mean")
 
+    @mean.setter
+    def mean(self, value: ArrayLike) -> None:
+        self._assign("mean", self.mean, value)
+
     @property
     def scale(self) -> Array | None:
         """The scale (n_outputs,) of a Standardize or Rescale, or None."""
         return self._arrays.get("scale")
+
+    @scale.setter
+    def scale(self, value: ArrayLike) -> None:
+        self._assign("scale", self.scale, value)
 
     @property
     def fitted(self) -> bool:
@@ -138,6 +158,15 @@ class LayerView:
             raise ValueError(f"mean must be finite, scale finite and > 0, as {values.dtype}")
         self.mean[:], self.scale[:] = values
         self.fitted = True
+
+    def _assign(self, name: str, view: Array | None, value: ArrayLike) -> None:
+        """Copy `value` into a view, so that ``layer.W = A`` and ``layer.W += A`` work."""
+        if view is None:
+            raise ValueError(f"{name}: this layer has none, it is {self.settings!r}")
+        array = _validation.numbers(name, value)
+        if array.shape != view.shape:
+            raise ValueError(f"{name} must have shape {view.shape}, got {array.shape}")
+        view[:] = array
 
     def __repr__(self) -> str:
         text = f"<layer {self._index}: {self.settings!r}, {self.n_inputs} -> {self.n_outputs}"

@@ -78,8 +78,9 @@ def r2(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None
     column = np.ones((len(true), 1)) if w is None else w[:, np.newaxis]
     residual = (column * (true - predicted) ** 2).sum(axis=0)
     total = (column * (true - np.average(true, axis=0, weights=w)) ** 2).sum(axis=0)
-    varies = total > 0
-    score = 1 - residual / np.where(varies, total, 1.0)
+    counted = true if w is None else true[w > 0]
+    varies = counted.max(axis=0) > counted.min(axis=0)
+    score = 1 - residual / np.where(varies & (total > 0), total, 1.0)
     return float(np.mean(np.where(varies, score, np.where(residual == 0, 1.0, 0.0))))
 
 
@@ -100,7 +101,8 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None 
     """
     true, predicted, w = _classes(y_true, y_pred, weights)
     chosen = predicted[:, 0] > 0.5 if predicted.shape[1] == 1 else predicted.argmax(axis=1)
-    return float(np.average(true == chosen, weights=w))
+    right = (true == chosen) & ~np.isnan(predicted).any(axis=1)  # NaN is never right
+    return float(np.average(right, weights=w))
 
 
 def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
@@ -119,6 +121,8 @@ def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None 
     """
     dtype = numbers("y_pred", y_pred).dtype
     true, predicted, w = _classes(y_true, y_pred, weights)
+    if ((predicted < 0) | (predicted > 1)).any():
+        raise ValueError("y_pred must hold probabilities in [0, 1] (are these logits?)")
     if predicted.shape[1] == 1:
         predicted = np.hstack([1 - predicted, predicted])
     eps = np.finfo(dtype if dtype.kind == "f" else np.float64).eps

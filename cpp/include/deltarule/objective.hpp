@@ -67,6 +67,7 @@ template <class T> class Objective {
 
   private:
     void gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w, Index column) const;
+    [[noreturn]] void refuse_target(const Examples<T> &data) const;
     void columns(Index first, Index n, bool weighted, double total_weight, Pass pass,
                  Workspace<T> &w, Keep keep, T *scratch) const;
 
