@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import peak, plot, report
-from benchmarks.contenders import chosen
+from benchmarks.contenders import CONTENDERS, LEVELS, chosen
 from benchmarks.networks import SIZES, Task
 from benchmarks.race import Race, Row
 
@@ -26,8 +26,13 @@ def parser(description: str, sizes: str) -> argparse.ArgumentParser:
     )
     add("--rounds", type=int, default=7, help="turns of each contender")
     add("--seconds", type=float, default=0.4, help="aim for one turn of a fast contender")
-    add("--contenders", type=words, default="", help="only these, by name; all if empty")
-    add("--levels", type=words, default="", help="add deltarule at lower CPU levels: v2,v3")
+    add(
+        "--contenders",
+        type=names([each.name for each in CONTENDERS]),
+        default=[],
+        help="only these, by name; all if none",
+    )
+    add("--levels", type=names(LEVELS), default=[], help="add deltarule at lower CPU levels")
     add(
         "--quick",
         action="store_true",
@@ -36,10 +41,6 @@ def parser(description: str, sizes: str) -> argparse.ArgumentParser:
     add("--json", metavar="FILE", help="write every number")
     add("--plot", metavar="FILE", help="draw a picture (needs matplotlib)")
     return made
-
-
-def words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
 
 
 def counts(text: str) -> list[int]:

@@ -46,6 +46,7 @@ class Contender:
         return dict(os.environ) | settings
 
 
+LEVELS = ("v2", "v3")
 ALL = ("train", "step", "predict", "kernel")
 CONTENDERS = (
     Contender("deltarule", "deltarule_core", ("deltarule",), ALL),

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <utility>
 
 namespace deltarule {
@@ -31,14 +30,18 @@ inline constexpr std::size_t kAlignment = 64;
 // Rows of a batch are computed, and sums over rows grouped, in blocks of this size.
 inline constexpr Index kRowBlock = 256;
 
+// Zeroed memory that starts at a multiple of kAlignment, large blocks in large pages where the system
+// has them. Throws std::bad_alloc.
+void *allocate_zeroed(std::size_t bytes);
+void release(void *memory);
+
 // A zero-initialised, 64-byte-aligned, fixed-size array with a packet of slack.
 template <class T> class Buffer {
   public:
     Buffer() = default;
     explicit Buffer(Index size) : size_(size) {
         const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T) + kAlignment;
-        data_.reset(static_cast<T *>(::operator new(bytes, std::align_val_t{kAlignment})));
-        std::memset(static_cast<void *>(data_.get()), 0, bytes);
+        data_.reset(static_cast<T *>(allocate_zeroed(bytes)));
     }
     Buffer(const Buffer &other) : Buffer(other.size_) {
         if (size_ > 0)
@@ -61,7 +64,7 @@ template <class T> class Buffer {
 
   private:
     struct Free {
-        void operator()(T *p) const { ::operator delete(p, std::align_val_t{kAlignment}); }
+        void operator()(T *p) const { release(p); }
     };
     std::unique_ptr<T, Free> data_;
     Index size_ = 0;
