@@ -51,6 +51,14 @@ template <class T> void softmax_slope_column(Index rows, const T *a, T *d) {
         simd::store(d + i, simd::mul(simd::load<V>(a + i), simd::sub(simd::load<V>(d + i), dot)));
 }
 
+// What is used in a loop is captured by value below: a store of a packet may alias anything, so
+// that captured references would be read again and again.
+
+// Columns without a gap between their last packet and the next column are one long column.
+template <class T> bool gapless(Index rows, Index ld) {
+    return rows <= ld && ld - rows < simd::kLanes<T> && ld % simd::kLanes<T> == 0;
+}
+
 } // namespace
 
 ActivationKind activation_kind(std::string_view name) {
@@ -74,7 +82,11 @@ void activate(const Activation &activation, Index rows, Index n, Columns<T> z, C
             softmax_column(rows, z.column(j), a.column(j));
         return;
     }
-    visit_activation(activation, [&](auto f) {
+    if (gapless<T>(rows, z.ld) && z.ld == a.ld) {
+        rows = n * z.ld;
+        n = 1;
+    }
+    visit_activation(activation, [=](auto f) {
         for (Index j = 0; j < n; ++j)
             for (Index i = 0; i < rows; i += simd::kLanes<T>)
                 simd::store(a.column(j) + i, f.value(simd::load<V>(z.column(j) + i)));
@@ -86,15 +98,17 @@ void add_bias_and_activate(const Activation &activation, Index rows, Index n, co
                            Columns<T> z, Columns<T> a) {
     using V = simd::Packet<T>;
     const bool apart = z.data != a.data;
-    visit_activation(activation, [&](auto f) {
-        for (Index j = 0; j < n; ++j)
-            for (Index i = 0; i < rows; i += simd::kLanes<T>) {
-                T *zp = z.column(j) + i;
-                const V sum = simd::add(simd::load<V>(zp), simd::load<V>(b + i));
+    visit_activation(activation, [=](auto f) {
+        for (Index i = 0; i < rows; i += simd::kLanes<T>) {
+            const V bias = simd::load<V>(b + i);
+            T *zp = z.data + i, *ap = a.data + i;
+            for (Index j = 0; j < n; ++j, zp += z.ld, ap += a.ld) {
+                const V sum = simd::add(simd::load<V>(zp), bias);
                 if (apart)
                     simd::store(zp, sum);
-                simd::store(a.column(j) + i, f.value(sum));
+                simd::store(ap, f.value(sum));
             }
+        }
     });
 }
 
@@ -109,7 +123,11 @@ void multiply_by_slope(const Activation &activation, Index rows, Index n, Column
             softmax_slope_column(rows, a.column(j), d.column(j));
         return;
     }
-    visit_activation(activation, [&](auto f) {
+    if (gapless<T>(rows, d.ld) && z.ld == d.ld && a.ld == d.ld) {
+        rows = n * d.ld;
+        n = 1;
+    }
+    visit_activation(activation, [=](auto f) {
         for (Index j = 0; j < n; ++j)
             for (Index i = 0; i < rows; i += simd::kLanes<T>) {
                 T *dp = d.column(j) + i;

@@ -127,7 +127,7 @@ inline void convert_row(const std::byte *__restrict place, Index stride, Index w
 }
 
 // Shuffled rows are where no hardware prefetcher looks for them: fetches the start of a row to
-// come, after which the hardware follows.
+// come, after which the hardware follows. (Rows in order it finds itself.)
 inline void prefetch_row(const std::byte *place, Index bytes) {
     constexpr Index kLine = 64, kLines = 16;
     for (Index offset = 0; offset < std::min(bytes, kLine * kLines); offset += kLine)
@@ -169,29 +169,44 @@ bool gather_strided(const ArrayView &view, const Index *numbers, Index count, T 
     return check.all_finite();
 }
 
+// Calls f(row, column of out) for each row, fetching ahead the rows that are out of order.
+template <class T, class F>
+void each_row(const ArrayView &view, const Index *numbers, Index count, T *out, Index ld,
+              const F &f) {
+    constexpr Index kAhead = 4;
+    const std::byte *const data = view.data;
+    const Index stride = view.row_stride, bytes = Index(sizeof(T)) * view.columns;
+    for (Index j = 0; j < count; ++j, out += ld) {
+        if (j + kAhead < count && numbers[j + kAhead] != numbers[j] + kAhead)
+            prefetch_row(data + numbers[j + kAhead] * stride, bytes);
+        f(reinterpret_cast<const T *>(data + numbers[j] * stride), out);
+    }
+}
+
 // The network's own type, in place: packets are copied, and checked by x - x, which is 0 or NaN.
 template <class T, bool kChecked>
 bool gather_same(const ArrayView &view, const Index *numbers, Index count, T *out, Index ld) {
     using V = simd::Packet<T>;
-    constexpr Index kAhead = 4, kP = simd::kLanes<T>;
-    const Index width = view.columns, whole = width / kP * kP;
+    constexpr Index kP = simd::kLanes<T>;
+    const Index width = view.columns, whole = width / kP * kP, rest = width - whole;
     V faults = simd::zero<V>();
-    const auto copy = [&](const V &x) {
+    const auto copy = [&faults](const V &x) {
         if constexpr (kChecked)
             faults = simd::add(faults, simd::sub(x, x));
         return x;
     };
-    for (Index j = 0; j < count; ++j, out += ld) {
-        if (j + kAhead < count)
-            prefetch_row(view.data + numbers[j + kAhead] * view.row_stride,
-                         Index(sizeof(T)) * width);
-        const T *row = reinterpret_cast<const T *>(view.data + numbers[j] * view.row_stride);
-        for (Index i = 0; i < whole; i += kP)
-            simd::store(out + i, copy(simd::load<V>(row + i)));
-        if (whole < width)
-            simd::store_first(out + whole, copy(simd::load_first<V>(row + whole, width - whole)),
-                              width - whole);
-    }
+    if (whole == 0) // the usual small table: no loop along a row
+        each_row(view, numbers, count, out, ld, [=](const T *row, T *column) {
+            simd::store_first(column, copy(simd::load_first<V>(row, rest)), rest);
+        });
+    else
+        each_row(view, numbers, count, out, ld, [=](const T *row, T *column) {
+            for (Index i = 0; i < whole; i += kP)
+                simd::store(column + i, copy(simd::load<V>(row + i)));
+            if (rest > 0)
+                simd::store_first(column + whole, copy(simd::load_first<V>(row + whole, rest)),
+                                  rest);
+        });
     return simd::tree_sum(faults) == 0;
 }
 

@@ -19,32 +19,77 @@ using tiles::Tile;
 namespace {
 
 constexpr Index kPackWeights = 200 * 1024; // weights beyond this are worth packing
+constexpr Index kFarWeights = 1024 * 1024; // weights beyond this are far away when updated
 
 template <class T> void no_finish(Index, Index, Index, Index) {}
 
-// A product whose C is the gradient of theta[first ...], laid out like it (leading dimension ldc).
+// A product whose C is the gradient of weights theta[first ...], laid out like them (leading
+// dimension ldc).
 template <class T>
-void product_to_sink(Operands<T> o, Pack pack, Index first, bool is_weight,
-                     const GradientSink<T> &sink, T *scratch) {
+void product_to_sink(Operands<T> o, Pack pack, Index first, const GradientSink<T> &sink,
+                     T *scratch) {
     o.add = sink.add;
     o.c = sink.gradient + first;
     T *free_scratch = scratch;
-    if (!sink.gradient) { // one group of columns at a time, in cache
+    if (!sink.gradient) { // in cache: all of it, or one group of columns at a time
         o.c = scratch;
-        o.c_local = true;
-        o.ldc = std::min(o.m, block_rows<T>(o.m, pack));
-        free_scratch += padded(o.ldc) * Tile<T>::kColumns;
+        o.c_local = !is_small(o, pack);
+        if (o.c_local) {
+            o.ldc = std::min(o.m, block_rows<T>(o.m, pack));
+            free_scratch += padded(o.ldc) * Tile<T>::kColumns;
+        }
     }
+    if (o.m * o.n * Index(sizeof(T)) > kFarWeights)
+        for (std::size_t i = 0; i < sink.touched.size(); ++i)
+            o.touched[i] = sink.touched[i] ? sink.touched[i] + first : nullptr;
     product<T>(o, pack, free_scratch, [&](Index i0, Index i1, Index j0, Index j1) {
         if (!sink.apply)
             return;
         const auto at = [&](Index j) { return o.c_local ? (j - j0) * o.ldc : i0 + j * o.ldc; };
         if (i1 - i0 == o.m) // whole columns: one run
-            return sink.apply(first + i0 + j0 * o.m, (i1 - i0) * (j1 - j0), o.c + at(j0),
-                              is_weight);
+            return sink.apply(first + i0 + j0 * o.m, (i1 - i0) * (j1 - j0), o.c + at(j0), true);
         for (Index j = j0; j < j1; ++j)
-            sink.apply(first + i0 + j * o.m, i1 - i0, o.c + at(j), is_weight);
+            sink.apply(first + i0 + j * o.m, i1 - i0, o.c + at(j), true);
     });
+}
+
+// NV packets of Σ_j column j, each in one chain.
+template <class T, int NV> void column_sums(Columns<const T> in, Index n, T *sums) {
+    Packet<T> chain[NV];
+    for (int v = 0; v < NV; ++v)
+        chain[v] = simd::zero<Packet<T>>();
+    for (Index j = 0; j < n; ++j)
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v)
+            chain[v] =
+                simd::add(chain[v], simd::load<Packet<T>>(in.column(j) + v * simd::kLanes<T>));
+    for (int v = 0; v < NV; ++v)
+        simd::store(sums + v * simd::kLanes<T>, chain[v]);
+}
+
+// db = D 1: the products with 1 of the summation rule are plain additions.
+template <class T>
+void bias_gradient(Index m, Index n, Columns<const T> delta, Index first,
+                   const GradientSink<T> &sink, T *scratch) {
+    constexpr Index kMany = 8;
+    const Index packets = (m + simd::kLanes<T> - 1) / simd::kLanes<T>;
+    for (Index v = 0; v < packets;) {
+        const Index i = v * simd::kLanes<T>;
+        const bool many = packets - v >= kMany;
+        if (many)
+            column_sums<T, kMany>({delta.data + i, delta.ld}, n, scratch + i);
+        else
+            column_sums<T, 1>({delta.data + i, delta.ld}, n, scratch + i);
+        v += many ? kMany : 1;
+    }
+    T *values = scratch;
+    if (sink.gradient) {
+        values = sink.gradient + first;
+        for (Index i = 0; i < m; ++i)
+            values[i] = sink.add ? values[i] + scratch[i] : scratch[i];
+    }
+    if (sink.apply)
+        sink.apply(first, m, values, false);
 }
 
 // dW for fewer than 4 outputs: vectors along the inputs into scratch, then turned.
@@ -75,6 +120,19 @@ void narrow_gradient(Index m, Index k, Index n, Columns<const T> delta, Columns<
         sink.apply(first, m * k, values, true);
 }
 
+// D' = w δ for a single row w of W: chains of one multiply-add.
+template <class T>
+void outer_product(Index k, Index n, const T *w, Columns<const T> delta, Columns<T> d_in) {
+    using V = Packet<T>;
+    for (Index i = 0; i < k; i += simd::kLanes<T>) {
+        const V weights = simd::load<V>(w + i);
+        T *out = d_in.data + i;
+        for (Index j = 0; j < n; ++j, out += d_in.ld)
+            simd::store(out,
+                        simd::madd(weights, simd::broadcast<V>(*delta.column(j)), simd::zero<V>()));
+    }
+}
+
 } // namespace
 
 template <class T> Index scratch_size(Index inputs, Index outputs) {
@@ -84,17 +142,18 @@ template <class T> Index scratch_size(Index inputs, Index outputs) {
 }
 
 template <class T>
-void forward_product(Index m, Index k, Index n, const T *W, const T *b, Columns<const T> in,
-                     const Activation &activation, Columns<T> z, Columns<T> a, T *scratch) {
+void forward_product(Index m, Index k, Index n, const T *W, Index ldw, const T *b,
+                     Columns<const T> in, const Activation &activation, Columns<T> z, Columns<T> a,
+                     T *scratch) {
     if (m < kNarrow) {
         const T *rows = W; // row i of W, contiguous along k
         if (m > 1) {
             for (Index t = 0; t < k; ++t)
                 for (Index i = 0; i < m; ++i)
-                    scratch[i * k + t] = W[i + t * m];
+                    scratch[i * k + t] = W[i + t * ldw];
             rows = scratch;
         }
-        visit_activation(activation, [&](auto f) {
+        visit_activation(activation, [=](auto f) {
             narrow_product(m, n, k, rows, k, in,
                            [&](Index i, Index j, Index count, const Packet<T> &sums) {
                                const auto sum = simd::add(sums, simd::broadcast<Packet<T>>(b[i]));
@@ -108,7 +167,7 @@ void forward_product(Index m, Index k, Index n, const T *W, const T *b, Columns<
     const Pack pack = m * k * Index(sizeof(T)) > kPackWeights && n >= 4 * Tile<T>::kColumns
                           ? Pack::copy
                           : Pack::none;
-    product<T>({m, n, k, W, m, in.data, 1, in.ld, z.data, z.ld, true, false}, pack, scratch,
+    product<T>({m, n, k, W, ldw, in.data, 1, in.ld, z.data, z.ld, true, false}, pack, scratch,
                [&](Index i0, Index i1, Index j0, Index j1) {
                    add_bias_and_activate(activation, i1 - i0, j1 - j0, b + i0,
                                          Columns<T>{z.column(j0) + i0, z.ld},
@@ -124,9 +183,8 @@ void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> d
                        [&](Index i, Index j, Index count, const Packet<T> &sums) {
                            store_row(d_in, i, j, count, sums);
                        });
-    else if (m == 1) // W is one row: already contiguous along the outputs
-        product<T>({k, n, 1, W, 1, delta.data, 1, delta.ld, d_in.data, d_in.ld, true, false},
-                   Pack::none, scratch, no_finish<T>);
+    else if (m == 1)
+        outer_product(k, n, W, delta, d_in);
     else
         product<T>({k, n, m, W, m, delta.data, 1, delta.ld, d_in.data, d_in.ld, true, false},
                    Pack::transpose, scratch, no_finish<T>);
@@ -135,50 +193,46 @@ void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> d
 template <class T>
 void gradient_product(Index m, Index k, Index k0, Index k1, Index n, Columns<const T> delta,
                       Columns<const T> in, Index offset, const GradientSink<T> &sink, T *scratch) {
-    const auto run = [&](const Operands<T> &shape, Pack pack, Index first, bool is_weight) {
-        product_to_sink(shape, pack, first, is_weight, sink, scratch);
-    };
-    static const T kOne = 1;
     if (k0 == 0)
-        run({.m = m, .n = 1, .k = n, .a = delta.data, .a_step = delta.ld, .b = &kOne, .ldc = m},
-            Pack::none, offset + m * k, false);
+        bias_gradient(m, n, delta, offset + m * k, sink, scratch);
     if (k0 >= k1)
         return;
     const T *inputs = in.data + k0;
     const Index first = offset + k0 * m, columns = k1 - k0;
     if (m == 1) { // vectors along the inputs: the same chains, the factors exchanged
-        run({.m = columns,
-             .n = 1,
-             .k = n,
-             .a = inputs,
-             .a_step = in.ld,
-             .b = delta.data,
-             .b_step = delta.ld,
-             .b_column = 1,
-             .ldc = columns},
-            Pack::none, first, true);
+        product_to_sink<T>({.m = columns,
+                            .n = 1,
+                            .k = n,
+                            .a = inputs,
+                            .a_step = in.ld,
+                            .b = delta.data,
+                            .b_step = delta.ld,
+                            .b_column = 1,
+                            .ldc = columns},
+                           Pack::none, first, sink, scratch);
     } else if (m < kNarrow) {
         narrow_gradient(m, columns, n, delta, Columns<const T>{inputs, in.ld}, first, sink,
                         scratch);
     } else {
         const bool large = m * n * Index(sizeof(T)) > 16 * 1024 && columns >= 4 * Tile<T>::kColumns;
-        run({.m = m,
-             .n = columns,
-             .k = n,
-             .a = delta.data,
-             .a_step = delta.ld,
-             .b = inputs,
-             .b_step = in.ld,
-             .b_column = 1,
-             .ldc = m},
-            large ? Pack::copy : Pack::none, first, true);
+        product_to_sink<T>({.m = m,
+                            .n = columns,
+                            .k = n,
+                            .a = delta.data,
+                            .a_step = delta.ld,
+                            .b = inputs,
+                            .b_step = in.ld,
+                            .b_column = 1,
+                            .ldc = m},
+                           large ? Pack::copy : Pack::none, first, sink, scratch);
     }
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
     template Index scratch_size<T>(Index, Index);                                                  \
-    template void forward_product<T>(Index, Index, Index, const T *, const T *, Columns<const T>,  \
-                                     const Activation &, Columns<T>, Columns<T>, T *);             \
+    template void forward_product<T>(Index, Index, Index, const T *, Index, const T *,             \
+                                     Columns<const T>, const Activation &, Columns<T>, Columns<T>, \
+                                     T *);                                                         \
     template void recursion_product<T>(Index, Index, Index, const T *, Columns<const T>,           \
                                        Columns<T>, T *);                                           \
     template void gradient_product<T>(Index, Index, Index, Index, Index, Columns<const T>,         \

@@ -27,20 +27,37 @@ template <class T> void copy(Index rows, Index n, Columns<const T> in, Columns<T
 template <class T>
 void Dense<T>::forward(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,
                        const Pass &pass) const {
-    const Activation used = pass.logits ? Activation{} : activation;
-    forward_product(outputs, inputs, n, p.theta, p.theta + outputs * inputs, in, used, slot.z,
-                    slot.a, p.scratch);
-    if (used.kind == ActivationKind::softmax)
-        activate(used, outputs, n, slot.z, slot.a);
+    forward_units(p, in, slot, n, pass, 0, outputs);
+    if (activation.kind == ActivationKind::softmax && !pass.logits)
+        activate(activation, outputs, n, slot.z, slot.a);
+}
+
+template <class T>
+void Dense<T>::forward_units(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,
+                             const Pass &pass, Index i0, Index i1) const {
+    const Columns<T> z{slot.z.data + i0, slot.z.ld}, a{slot.a.data + i0, slot.a.ld};
+    forward_product(i1 - i0, inputs, n, p.theta + i0, outputs, p.theta + outputs * inputs + i0, in,
+                    pass.logits ? Activation{} : activation, z, a, p.scratch);
 }
 
 template <class T>
 void Dense<T>::backward(const Numbers<T> &p, Columns<const T>, const Slot<T> &slot, Columns<T> d_in,
                         Index n, const Pass &pass) const {
+    slope(slot, n, pass);
+    if (d_in)
+        recursion(p, slot, d_in, n, 0, inputs);
+}
+
+template <class T> void Dense<T>::slope(const Slot<T> &slot, Index n, const Pass &pass) const {
     if (!pass.logits)
         multiply_by_slope<T>(activation, outputs, n, slot.z, slot.a, slot.delta);
-    if (d_in)
-        recursion_product<T>(outputs, inputs, n, p.theta, slot.delta, d_in, p.scratch);
+}
+
+template <class T>
+void Dense<T>::recursion(const Numbers<T> &p, const Slot<T> &slot, Columns<T> d_in, Index n,
+                         Index k0, Index k1) const {
+    recursion_product<T>(outputs, k1 - k0, n, p.theta + k0 * outputs, slot.delta,
+                         {d_in.data + k0, d_in.ld}, p.scratch);
 }
 
 template <class T>

@@ -1,9 +1,8 @@
-// Memory for buffers. A large block in 2 MiB pages costs a five-hundredth of the page faults when it
-// is first touched, and walks along the rows of a wide matrix stay within the processor's page table
-// cache.
+// Memory for buffers. A large block in 2 MiB pages costs a five-hundredth of the page faults when
+// it is first touched, and walks along the rows of a wide matrix stay within the processor's page
+// table cache.
 #include "deltarule/types.hpp"
 
-#include <cstdlib>
 #include <new>
 
 #if defined(__linux__)
@@ -15,25 +14,28 @@ namespace deltarule {
 namespace {
 
 constexpr std::size_t kLargePage = std::size_t(2) << 20;
-constexpr std::size_t kLarge = kLargePage / 2; // a block from here on is given whole large pages
+
+// A block from half a large page on is whole large pages.
+std::size_t alignment_of(std::size_t bytes) {
+    return bytes >= kLargePage / 2 ? kLargePage : kAlignment;
+}
 
 } // namespace
 
 void *allocate_zeroed(std::size_t bytes) {
-    const bool large = bytes >= kLarge;
-    const std::size_t alignment = large ? kLargePage : kAlignment;
+    const std::size_t alignment = alignment_of(bytes);
     const std::size_t whole = (bytes + alignment - 1) / alignment * alignment;
-    void *memory = whole < bytes ? nullptr : std::aligned_alloc(alignment, whole);
-    if (!memory)
-        throw std::bad_alloc();
+    void *memory = ::operator new(whole, std::align_val_t{alignment});
 #if defined(__linux__)
-    if (large)
+    if (alignment == kLargePage)
         madvise(memory, whole, MADV_HUGEPAGE); // a wish: refused, pages are small ones
 #endif
     std::memset(memory, 0, bytes);
     return memory;
 }
 
-void release(void *memory) { std::free(memory); }
+void release(void *memory, std::size_t bytes) {
+    ::operator delete(memory, std::align_val_t{alignment_of(bytes)});
+}
 
 } // namespace deltarule

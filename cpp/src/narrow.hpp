@@ -30,12 +30,54 @@ template <class T> Packet<T> lane_sums(const T *x, const T *y, Index k0, Index k
     return lanes.folded();
 }
 
+// The same for k <= 16: one multiply-add in each lane, with `x` loaded once for many columns.
+template <class T> class ShortRow {
+  public:
+    ShortRow(const T *x, Index k) {
+        for (int p = 0; p < kParts; ++p) {
+            count_[p] = simd::lanes_before<T>(k, p * kLanes<T>);
+            x_[p] = simd::load_first<Packet<T>>(x + p * kLanes<T>, count_[p]);
+        }
+    }
+    Packet<T> operator()(const T *y) const {
+        simd::Lanes16<T> lanes(T(0));
+        for (int p = 0; p < kParts; ++p) {
+            const auto values = simd::load_first<Packet<T>>(y + p * kLanes<T>, count_[p]);
+            lanes.part[p] = simd::madd(x_[p], values, lanes.part[p]);
+        }
+        return lanes.folded();
+    }
+
+  private:
+    static constexpr int kParts = simd::Lanes16<T>::kCount;
+    Packet<T> x_[kParts];
+    Index count_[kParts];
+};
+
+// The tree over the lanes of each packet of a square: lane q is the sum of packet q.
+template <class V> V tree_sums(V (&square)[simd::kWidth<V>]) {
+    simd::transpose(square);
+    for (int half = simd::kWidth<V> / 2; half > 0; half /= 2)
+        for (int q = 0; q < half; ++q)
+            square[q] = simd::add(square[q], square[q + half]);
+    return square[0];
+}
+
 // Σ_t x_t b(t, j) for columns [j, j + count), count <= width of a packet, as one packet: the lanes
 // of all columns are turned into packets of columns, so that the tree is walked once for all.
 template <class T>
 Packet<T> narrow_columns(Index j, Index count, Index k, const T *x, Columns<const T> b) {
     using V = Packet<T>;
     constexpr Index kP = kLanes<T>, kLaneChain = 16 * kChain;
+    if (k <= 16) {
+        const ShortRow<T> row(x, k);
+        if (count == 1)
+            return simd::broadcast<V>(simd::tree_sum(row(b.column(j))));
+        V square[kP];
+        for (Index q = 0; q < kP; ++q)
+            square[q] = q < count ? row(b.column(j + q)) : simd::zero<V>();
+        return tree_sums(square);
+    }
     V totals = simd::zero<V>();
     for (Index k0 = 0; k0 < k; k0 += kLaneChain) {
         const Index k1 = std::min(k, k0 + kLaneChain);
@@ -46,11 +88,7 @@ Packet<T> narrow_columns(Index j, Index count, Index k, const T *x, Columns<cons
             V square[kP];
             for (Index q = 0; q < kP; ++q)
                 square[q] = q < count ? lane_sums(x, b.column(j + q), k0, k1) : simd::zero<V>();
-            simd::transpose(square);
-            for (Index half = kP / 2; half > 0; half /= 2)
-                for (Index q = 0; q < half; ++q)
-                    square[q] = simd::add(square[q], square[q + half]);
-            sums = square[0];
+            sums = tree_sums(square);
         }
         totals = k0 == 0 ? sums : simd::add(totals, sums);
     }

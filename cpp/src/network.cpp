@@ -121,41 +121,103 @@ template <class T> Numbers<T> Network<T>::numbers(std::size_t l, T *scratch) con
     return {theta() + layout_[l].theta_offset, state() + layout_[l].state_offset, scratch};
 }
 
+// Only the output layer leaves its activation out.
+template <class T> Pass Network<T>::pass_of(std::size_t l, const Pass &pass) const {
+    Pass here = pass;
+    here.logits = pass.logits && l + 1 == layers_.size();
+    return here;
+}
+
+template <class T>
+Columns<const T> Network<T>::input_of(std::size_t l, Workspace<T> &w, Index first) const {
+    const Columns<T> below = l == 0 ? w.input : w.slots[l - 1].a;
+    return {below.column(first), below.ld};
+}
+
+template <class T>
+void Network<T>::forward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                         T *scratch) const {
+    std::visit(
+        [&](const auto &layer) {
+            layer.forward(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first), n,
+                          pass_of(l, pass));
+        },
+        layers_[l]);
+}
+
+template <class T>
+void Network<T>::backward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                          bool whole, T *scratch) const {
+    Columns<T> d_in = l == 0 ? w.input_gradient : w.slots[l - 1].delta;
+    if (l == lowest_trained_ && !whole)
+        d_in = {};
+    else
+        d_in.data = d_in.column(first);
+    std::visit(
+        [&](const auto &layer) {
+            layer.backward(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first), d_in,
+                           n, pass_of(l, pass));
+        },
+        layers_[l]);
+}
+
 template <class T>
 void Network<T>::forward(Workspace<T> &w, Index first, Index n, const Pass &pass,
                          T *scratch) const {
-    Columns<const T> in{w.input.column(first), w.input.ld};
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-        Pass here = pass;
-        here.logits = pass.logits && l + 1 == layers_.size();
-        const Slot<T> slot = w.slots[l].from(first);
-        std::visit(
-            [&](const auto &layer) { layer.forward(numbers(l, scratch), in, slot, n, here); },
-            layers_[l]);
-        in = slot.a;
-    }
+    for (std::size_t l = 0; l < layers_.size(); ++l)
+        forward(l, w, first, n, pass, scratch);
 }
 
 template <class T>
 void Network<T>::backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole,
                           T *scratch) const {
-    const std::size_t lowest = whole ? 0 : lowest_trained_;
-    for (std::size_t l = layers_.size(); l-- > lowest;) {
-        Pass here = pass;
-        here.logits = pass.logits && l + 1 == layers_.size();
-        const Columns<T> below = l == 0 ? w.input : w.slots[l - 1].a;
-        Columns<T> d_in = l == 0 ? w.input_gradient : w.slots[l - 1].delta;
-        if (l == lowest && !whole)
-            d_in = {};
-        else
-            d_in.data = d_in.column(first);
-        const Columns<const T> in{below.column(first), below.ld};
-        std::visit(
-            [&](const auto &layer) {
-                layer.backward(numbers(l, scratch), in, w.slots[l].from(first), d_in, n, here);
-            },
-            layers_[l]);
-    }
+    for (std::size_t l = layers_.size(); l-- > lowest(whole);)
+        backward(l, w, first, n, pass, whole, scratch);
+}
+
+namespace {
+
+constexpr Index kUnitGroup = 16; // units are shared out in groups, the last part takes what is left
+
+Index unit_share(Index units, int part, int parts) {
+    return part == parts ? units : units / kUnitGroup * part / parts * kUnitGroup;
+}
+
+} // namespace
+
+template <class T> bool Network<T>::splits(std::size_t l, const Pass &pass, int parts) const {
+    constexpr Index kLargeBytes = 512 * 1024, kUnitsOfAThread = 32;
+    const auto *dense = std::get_if<Dense<T>>(&layers_[l]);
+    if (parts == 1 || !dense)
+        return false;
+    const bool by_columns =
+        dense->activation.kind == ActivationKind::softmax && !pass_of(l, pass).logits;
+    return !by_columns && dense->inputs * dense->outputs * Index(sizeof(T)) >= kLargeBytes &&
+           std::min(dense->inputs, dense->outputs) >= kUnitsOfAThread * parts;
+}
+
+template <class T>
+void Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
+                               int parts, T *scratch) const {
+    const auto &dense = std::get<Dense<T>>(layers_[l]);
+    dense.forward_units(numbers(l, scratch), input_of(l, w, 0), w.slots[l], n, pass_of(l, pass),
+                        unit_share(dense.outputs, part, parts),
+                        unit_share(dense.outputs, part + 1, parts));
+}
+
+template <class T>
+void Network<T>::slope(std::size_t l, Workspace<T> &w, Index first, Index count,
+                       const Pass &pass) const {
+    std::get<Dense<T>>(layers_[l]).slope(w.slots[l].from(first), count, pass_of(l, pass));
+}
+
+template <class T>
+void Network<T>::recursion(std::size_t l, Workspace<T> &w, Index n, int part, int parts,
+                           T *scratch) const {
+    const auto &dense = std::get<Dense<T>>(layers_[l]);
+    dense.recursion(numbers(l, scratch), w.slots[l], w.slots[l - 1].delta, n,
+                    unit_share(dense.inputs, part, parts),
+                    unit_share(dense.inputs, part + 1, parts));
 }
 
 // The first input (column of W) of a layer in share `part` of `parts`: the parameters of all
@@ -174,15 +236,13 @@ void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const GradientS
                           int part, int parts, T *scratch) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
-        const Columns<T> below = l == 0 ? w.input : w.slots[l - 1].a;
-        const Columns<const T> in{below.column(first), below.ld};
         if (k0 >= k1)
             continue;
         std::visit(
             [&](const auto &layer) {
                 if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
-                    layer.gradient(in, w.slots[l].from(first), n, layout_[l].theta_offset, k0, k1,
-                                   sink, scratch);
+                    layer.gradient(input_of(l, w, first), w.slots[l].from(first), n,
+                                   layout_[l].theta_offset, k0, k1, sink, scratch);
             },
             layers_[l]);
     }

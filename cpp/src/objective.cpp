@@ -25,8 +25,12 @@ std::string place(Index row, Index column) {
 // sum.
 double sum_of_rows(const double *x, Index n) {
     double sums[4] = {};
-    for (Index j = 0; j < n; ++j)
-        sums[j % 4] += x[j];
+    Index j = 0;
+    for (; j + 4 <= n; j += 4)
+        for (Index q = 0; q < 4; ++q)
+            sums[q] += x[j + q];
+    for (Index q = 0; j + q < n; ++q)
+        sums[q] += x[j + q];
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
@@ -128,54 +132,117 @@ template <class T> void Objective<T>::refuse_target(const Examples<T> &data) con
     throw DataError(std::string(data.names.y) + " was changed during the call");
 }
 
-// Columns [first, first + n) of the workspace, gathered before: w_i ℓ_i of each, and every delta
-// that the gradient needs, or all of them.
+// w_i ℓ_i of columns [first, first + n), which went forward before, and ∂L/∂(output) if the
+// gradient is wanted.
 template <class T>
-void Objective<T>::columns(Index first, Index n, bool weighted, double total_weight, Pass pass,
-                           Workspace<T> &w, Keep keep, T *scratch) const {
-    pass.logits = loss_.from_logits() && keep != Keep::everything;
-    network_.forward(w, first, n, pass, scratch);
+void Objective<T>::losses(Index first, Index n, bool weighted, double total_weight, Workspace<T> &w,
+                          Keep keep) const {
     const Columns<T> out = w.output(loss_.from_logits());
     const Columns<T> delta = w.slots.back().delta;
-    const bool back = keep != Keep::outputs;
     loss_.template operator()<T>(
         n, {out.column(first), out.ld}, {w.target.column(first), w.target.ld},
         weighted ? w.weight + first : nullptr, total_weight, w.losses + first,
-        back ? Columns<T>{delta.column(first), delta.ld} : Columns<T>{});
+        keep == Keep::outputs ? Columns<T>{} : Columns<T>{delta.column(first), delta.ld});
+}
+
+// The tasks of a block of n rows in order: gather; forward, a layer at a time; loss; and back,
+// slope and recursion of a layer at a time. A task is shared out among the threads by columns, or,
+// in a layer that the network splits, by units. Tasks by columns need nothing of the other threads,
+// so that those that follow each other are one phase.
+template <class T>
+void Objective<T>::block(const Examples<T> &data, const Batch &batch, double total_weight,
+                         Pass pass, Workspace<T> &w, Team &team, Keep keep) const {
+    const Index n = batch.count, first_position = pass.position;
+    const auto n_layers = static_cast<Index>(network_.layers().size());
+    const auto lowest = static_cast<Index>(network_.lowest(false));
+    const Index loss_task = n_layers + 1;
+    const Index n_tasks = loss_task + 1 + (keep == Keep::outputs ? 0 : 2 * (n_layers - lowest));
+    const bool weighted = data.weight != nullptr;
     pass.logits = loss_.from_logits();
-    if (back)
-        network_.backward(w, first, n, pass, keep == Keep::everything, scratch);
+
+    const auto layer_of = [=](Index task) {
+        return static_cast<std::size_t>(
+            task < loss_task ? task - 1 : n_layers - 1 - (task - loss_task - 1) / 2);
+    };
+    const auto is_recursion = [=](Index task) {
+        return task > loss_task && (task - loss_task) % 2 == 0;
+    };
+    const auto is_split = [&](Index task) {
+        return task != 0 && task != loss_task && network_.splits(layer_of(task), pass, team.size());
+    };
+    const auto by_units = [&](Index task) {
+        return is_split(task) && (task < loss_task || is_recursion(task));
+    };
+    const auto do_units = [&](Index task, int t) {
+        const std::size_t l = layer_of(task);
+        if (task < loss_task)
+            network_.forward_units(l, w, n, pass, t, team.size(), w.scratch(t));
+        else if (static_cast<Index>(l) > lowest)
+            network_.recursion(l, w, n, t, team.size(), w.scratch(t));
+    };
+    const auto do_columns = [&](Index task, Index first, Index count, const Pass &here,
+                                T *scratch) {
+        if (task == 0)
+            gather(data, {batch.order, batch.first + first, count}, w, first);
+        else if (task == loss_task)
+            losses(first, count, weighted, total_weight, w, keep);
+        else if (task < loss_task)
+            network_.forward(layer_of(task), w, first, count, here, scratch);
+        else if (is_recursion(task))
+            return; // done with the slope
+        else if (is_split(task))
+            network_.slope(layer_of(task), w, first, count, here);
+        else
+            network_.backward(layer_of(task), w, first, count, here, false, scratch);
+    };
+
+    for (Index task = 0; task < n_tasks;) {
+        if (by_units(task)) {
+            team.run([&](int t) { do_units(task, t); });
+            ++task;
+            continue;
+        }
+        Index end = task + 1;
+        while (end < n_tasks && !by_units(end))
+            ++end;
+        team.run([&](int t) {
+            const Index first = share_of_columns(n, t, team.size());
+            const Index count = share_of_columns(n, t + 1, team.size()) - first;
+            if (count == 0)
+                return;
+            Pass here = pass;
+            here.position = first_position + first;
+            for (Index each = task; each < end; ++each)
+                do_columns(each, first, count, here, w.scratch(t));
+        });
+        task = end;
+    }
 }
 
 template <class T>
 bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
                             const Pass &pass, Workspace<T> &w, Team &team, const Poll &poll,
                             double &loss, const GradientUse<T> *use) const {
-    const bool weighted = data.weight != nullptr, one_block = batch.count <= kRowBlock;
+    const bool one_block = batch.count <= kRowBlock;
     const Keep keep = use ? Keep::gradient : Keep::outputs;
     double sum = 0;
     for (Index done = 0; done < batch.count; done += kRowBlock) {
         if (done > 0 && poll && poll())
             return false;
         const Index n = std::min(kRowBlock, batch.count - done);
-        team.run([&](int t) { // rows shared out: gather, forward, loss, delta recursion
-            const Index first = share_of_columns(n, t, team.size());
-            const Index count = share_of_columns(n, t + 1, team.size()) - first;
-            if (count == 0)
-                return;
-            gather(data, {batch.order, batch.first + done + first, count}, w, first);
-            Pass here = pass;
-            here.position = done + first;
-            columns(first, count, weighted, total_weight, here, w, keep, w.scratch(t));
-        });
+        Pass here = pass;
+        here.position = done;
+        block(data, {batch.order, batch.first + done, n}, total_weight, here, w, team, keep);
         sum += sum_of_rows(w.losses, n);
         loss = sum / total_weight;
         const bool last = done + n == batch.count;
         if (!use || (last && use->accept && !use->accept(loss)))
             continue;
         GradientSink<T> sink{use->gradient, done > 0, {}};
-        if (last && use->apply)
+        if (last && use->apply) {
             sink.apply = use->apply;
+            sink.touched = use->touched;
+        }
         if (one_block && use->apply)
             sink.gradient = nullptr;
         team.run([&](int t) { // parameters shared out: gradient and update
@@ -199,7 +266,10 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         gather(data, {&order, first, n}, w, first);
         Pass here = pass;
         here.position = first;
-        columns(first, n, data.weight != nullptr, total, here, w, Keep::everything, w.scratch(0));
+        network_.forward(w, first, n, here, w.scratch(0));
+        losses(first, n, data.weight != nullptr, total, w, Keep::everything);
+        here.logits = loss_.from_logits();
+        network_.backward(w, first, n, here, true, w.scratch(0));
         sum += sum_of_rows(w.losses + first, n);
         network_.gradient(w, first, n, {gradient, first > 0, {}}, 0, 1, w.scratch(0));
     }

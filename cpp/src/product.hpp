@@ -22,7 +22,20 @@ template <class T> struct Operands {
     bool c_padded = false; // whole packets may be stored at the end of a column
     bool add = false;      // C += A B
     bool c_local = false;  // C holds one group of columns of one block of rows at a time
+    // Arrays laid out as C whole, with m rows, that `finish` will read: fetched a tile ahead.
+    std::array<const T *, 3> touched = {};
 };
+
+// Fetches rows [i, i + rows) of columns [j, j + columns) of what `finish` will read.
+template <class T>
+void fetch_touched(const Operands<T> &o, Index i, Index rows, Index j, Index columns) {
+    constexpr Index kLine = 64 / Index(sizeof(T));
+    for (const T *array : o.touched)
+        if (array)
+            for (Index q = j; q < j + columns; ++q)
+                for (Index r = i; r < i + rows; r += kLine)
+                    __builtin_prefetch(array + r + q * o.m, 1);
+}
 
 enum class Pack { none, copy, transpose };
 
@@ -33,43 +46,64 @@ template <class T> Index block_rows(Index m, Pack pack) {
                : kPackedBytes / Index(sizeof(T)) / kChain / Tile<T>::kRows * Tile<T>::kRows;
 }
 
+// Operands small enough that all of them stay in the L1 cache: rows are the outer loop, and the
+// result is finished at once.
+template <class T, class Finish> void small_product(const Operands<T> &o, Finish &&finish) {
+    if (o.n == 1)
+        tall_panel<T>(o.m, o.k, {o.a, o.a_step}, {o.b, o.b_step}, o.c, o.add, o.c_padded);
+    else
+        for (Index i = 0, rows = 0; i < o.m; i += rows) {
+            rows = panel_rows<T>(o.m - i);
+            panel<T>(rows, o.n, o.k, {o.a + i, o.a_step}, {o.b, o.b_step}, o.b_column, o.c + i,
+                     o.ldc, o.add, o.c_padded);
+        }
+    finish(0, o.m, 0, o.n);
+}
+
+template <class T> bool is_small(const Operands<T> &o, Pack pack) {
+    return pack == Pack::none && o.k <= kChain && o.m * o.n * Index(sizeof(T)) <= kSmallResult;
+}
+
 // Runs the product; calls finish(i0, i1, j0, j1) when those elements of C are complete. Columns are
 // the outer loop and rows the inner one, so that C is walked down contiguous memory.
 template <class T, class Finish>
 void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
-    const bool tall = pack == Pack::none && o.n == 1;
-    const bool finish_once = !o.c_local && o.m * o.n * Index(sizeof(T)) <= kSmallResult;
-    const Index panel_rows = tall ? o.m : Tile<T>::kRows;
+    if (is_small(o, pack))
+        return small_product(o, finish);
     const Index block = block_rows<T>(o.m, pack);
     for (Index i0 = 0; i0 < o.m; i0 += block) {
         const Index i1 = std::min(o.m, i0 + block);
         for (Index k0 = 0; k0 < o.k; k0 += kChain) {
             const Index k = std::min(kChain, o.k - k0);
+            const bool add = o.add || k0 > 0;
             if (pack == Pack::copy)
                 pack_copy(i1 - i0, k, o.a + i0 + k0 * o.a_step, o.a_step, scratch);
             else if (pack == Pack::transpose)
                 pack_transpose(i1 - i0, k, o.a + i0 * o.a_step + k0, o.a_step, scratch);
             for (Index j = 0; j < o.n; j += Tile<T>::kColumns) {
                 const Index columns = std::min<Index>(Tile<T>::kColumns, o.n - j);
+                const Walk<T> b{o.b + k0 * o.b_step + j * o.b_column, o.b_step};
                 T *c = o.c_local ? o.c : o.c + i0 + j * o.ldc;
-                for (Index i = i0; i < i1; i += panel_rows) {
-                    const Index rows = std::min(panel_rows, i1 - i);
-                    const T *a = o.a + i + k0 * o.a_step;
-                    Index a_step = o.a_step;
-                    if (pack != Pack::none) {
-                        a = scratch + (i - i0) * k;
-                        a_step = (rows + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+                if (pack == Pack::none && o.n == 1) {
+                    tall_panel<T>(o.m, k, {o.a + k0 * o.a_step, o.a_step}, b, c, add, o.c_padded);
+                } else {
+                    for (Index i = i0, rows = 0; i < i1; i += rows) {
+                        rows = panel_rows<T>(i1 - i);
+                        Walk<T> a{o.a + i + k0 * o.a_step, o.a_step};
+                        if (pack != Pack::none)
+                            a = {scratch + (i - i0) * k,
+                                 (rows + kLanes<T> - 1) / kLanes<T> * kLanes<T>};
+                        if (o.touched[0] && k0 + k == o.k)
+                            fetch_touched(o, i, rows, j, columns);
+                        panel<T>(rows, columns, k, a, b, o.b_column, c + (i - i0), o.ldc, add,
+                                 o.c_padded);
                     }
-                    panel(rows, columns, k, a, a_step, o.b + k0 * o.b_step + j * o.b_column,
-                          o.b_step, o.b_column, c + (i - i0), o.ldc, o.add || k0 > 0, o.c_padded);
                 }
-                if (k0 + k == o.k && !finish_once)
+                if (k0 + k == o.k)
                     finish(i0, i1, j, j + columns);
             }
         }
     }
-    if (finish_once)
-        finish(0, o.m, 0, o.n);
 }
 
 } // namespace deltarule::tiles

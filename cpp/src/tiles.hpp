@@ -20,6 +20,15 @@ template <class T> struct Tile {
     static constexpr Index kRows = kPackets * kLanes<T>;
 };
 
+// Rows of the next panel when `left` remain: a last packet alone keeps too few chains in flight, so
+// four packets are two and two.
+template <class T> Index panel_rows(Index left) {
+    constexpr Index kP = kLanes<T>;
+    if (Tile<T>::kPackets == 3 && left > 3 * kP && left <= 4 * kP)
+        return 2 * kP;
+    return std::min(left, Tile<T>::kRows);
+}
+
 // c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them.
 template <class T, int NV, int NR>
 [[gnu::noinline]] void tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
@@ -89,34 +98,54 @@ template <class T>
 constexpr std::array<TileFunction<T>, 3> kTallTiles = {tile<T, 4, 1>, tile<T, 8, 1>,
                                                        tile<T, kTallest<T>, 1>};
 
-// Rows of C (rows, columns) += or = A B, with columns <= Tile::kColumns and rows <= Tile::kRows, or
-// any number of rows if A is not packed and there is one column.
+// One operand of a panel: where it starts, and how far it is to the next k.
+template <class T> struct Walk {
+    const T *data;
+    Index step;
+};
+
+// Rows of C (rows, columns) += or = A B, with rows <= Tile::kRows.
 template <class T>
-void panel(Index rows, Index columns, Index k, const T *a, Index a_step, const T *b, Index b_step,
-           Index b_column, T *c, Index ldc, bool add, bool c_padded) {
+void panel(Index rows, Index columns, Index k, Walk<T> a, Walk<T> b, Index b_column, T *c,
+           Index ldc, bool add, bool c_padded) {
+    const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
+    const Index stored = c_padded ? packets * kLanes<T> : rows;
+    const auto &wide = kTiles<T>[static_cast<std::size_t>(packets - 1)];
+    for (; columns > 0; columns -= Tile<T>::kColumns) {
+        const Index here = std::min<Index>(columns, Tile<T>::kColumns);
+        wide[static_cast<std::size_t>(here - 1)](k, a.data, a.step, b.data, b.step, b_column, c,
+                                                 ldc, add, stored);
+        b.data += Tile<T>::kColumns * b_column;
+        c += Tile<T>::kColumns * ldc;
+    }
+}
+
+// A single column of any number of rows, A not packed.
+template <class T>
+void tall_panel(Index rows, Index k, Walk<T> a, Walk<T> b, T *c, bool add, bool c_padded) {
     Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
     Index stored = c_padded ? packets * kLanes<T> : rows;
-    for (int size = 2; size >= 0 && packets > Tile<T>::kPackets; --size) {
+    for (int size = 2; size >= 0 && packets > 3; --size) {
         const Index height = size == 2 ? kTallest<T> : Index(4) << size;
         for (; packets >= height; packets -= height) {
             const Index here = std::min(stored, height * kLanes<T>);
-            kTallTiles<T>[static_cast<std::size_t>(size)](k, a, a_step, b, b_step, b_column, c, ldc,
-                                                          add, here);
-            a += height * kLanes<T>;
+            kTallTiles<T>[static_cast<std::size_t>(size)](k, a.data, a.step, b.data, b.step, 0, c,
+                                                          0, add, here);
+            a.data += height * kLanes<T>;
             c += height * kLanes<T>;
             stored -= here;
         }
     }
     if (packets > 0)
-        kTiles<T>[static_cast<std::size_t>(packets - 1)][static_cast<std::size_t>(columns - 1)](
-            k, a, a_step, b, b_step, b_column, c, ldc, add, stored);
+        kTiles<T>[static_cast<std::size_t>(packets - 1)][0](k, a.data, a.step, b.data, b.step, 0, c,
+                                                            0, add, stored);
 }
 
-// Packs rows [0, m) x [0, k) of A into panels of Tile rows, each k x (whole packets), k-major.
+// Packs rows [0, m) x [0, k) of A into panels, each k x (whole packets), k-major.
 template <class T> void pack_copy(Index m, Index k, const T *a, Index a_step, T *out) {
     using V = Packet<T>;
-    for (Index i = 0; i < m; i += Tile<T>::kRows) {
-        const Index rows = std::min(Tile<T>::kRows, m - i);
+    for (Index i = 0, rows = 0; i < m; i += rows) {
+        rows = panel_rows<T>(m - i);
         const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
         for (Index t = 0; t < k; ++t)
             for (Index v = 0; v < packets; ++v, out += kLanes<T>)
@@ -128,8 +157,8 @@ template <class T> void pack_copy(Index m, Index k, const T *a, Index a_step, T 
 template <class T> void pack_transpose(Index m, Index k, const T *a, Index a_step, T *out) {
     using V = Packet<T>;
     constexpr Index kP = kLanes<T>;
-    for (Index i = 0; i < m; i += Tile<T>::kRows) {
-        const Index rows = std::min(Tile<T>::kRows, m - i);
+    for (Index i = 0, rows = 0; i < m; i += rows) {
+        rows = panel_rows<T>(m - i);
         const Index width = (rows + kP - 1) / kP * kP;
         for (Index v = 0; v < width; v += kP)
             for (Index t = 0; t < k; t += kP) {

@@ -5,6 +5,7 @@
 #include "deltarule/inference.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -21,6 +22,30 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 
 // A share of Σ W² is summed over so many numbers, so that its bits do not depend on who sums it.
 constexpr Index kPenaltyBlock = 4096;
+
+// Calls f(first, count) for a share of `size` numbers on each thread.
+template <class F> void share_out(Team &team, Index size, const F &f) {
+    team.run([&](int t) {
+        const Index first = share_of_columns(size, t, team.size());
+        f(first, share_of_columns(size, t + 1, team.size()) - first);
+    });
+}
+
+// By x - x, which is 0 or NaN.
+template <class T> bool all_finite(const T *x, Index size) {
+    using V = simd::Packet<T>;
+    constexpr Index kP = simd::kLanes<T>;
+    const auto fault = [](const V &v) { return simd::sub(v, v); };
+    V even = simd::zero<V>(), odd = even;
+    Index i = 0;
+    for (; i + 2 * kP <= size; i += 2 * kP) {
+        even = simd::add(even, fault(simd::load<V>(x + i)));
+        odd = simd::add(odd, fault(simd::load<V>(x + i + kP)));
+    }
+    for (; i < size; i += kP)
+        odd = simd::add(odd, fault(simd::load_first<V>(x + i, std::min(kP, size - i))));
+    return simd::tree_sum(simd::add(even, odd)) == 0;
+}
 
 } // namespace
 
@@ -55,7 +80,7 @@ template <class T>
 Trainer<T>::Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
                     const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed)
     : network_(std::move(network)), loss_(loss), optimizer_(optimizer, network_->n_parameters()),
-      gradient_(network_->n_parameters()), epoch_theta_(network_->n_parameters()) {
+      epoch_theta_(network_->n_parameters()) {
     state.own_seed = seed.has_value();
     state.seed = seed.value_or(network_->seed());
 }
@@ -64,9 +89,12 @@ template <class T> std::uint64_t Trainer<T>::draw_step() const {
     return state.own_seed ? static_cast<std::uint64_t>(state.step) : network_->n_steps;
 }
 
-// Makes room for blocks of up to 256 of `rows` rows.
-template <class T> void Trainer<T>::prepare(Index rows, Index target_width, int n_threads) {
-    const Index capacity = std::min(rows, kRowBlock);
+// Makes room for batches of `batch` rows, and for evaluating blocks of up to 256 of `rows` rows.
+template <class T>
+void Trainer<T>::prepare(Index batch, Index rows, Index target_width, int n_threads) {
+    if (batch > kRowBlock && gradient_.size() == 0) // one block is applied from cache
+        gradient_ = Buffer<T>(network_->n_parameters());
+    const Index capacity = std::min(std::max(batch, rows), kRowBlock);
     if (workspace_ && workspace_->capacity() >= capacity &&
         workspace_->target_width() == target_width && workspace_->n_threads() >= n_threads)
         return;
@@ -76,8 +104,12 @@ template <class T> void Trainer<T>::prepare(Index rows, Index target_width, int 
                                                 n_threads);
 }
 
-template <class T> void Trainer<T>::begin_epoch(Index rows, const RunOptions &options) {
-    std::copy_n(network_->theta(), network_->n_parameters(), epoch_theta_.data());
+template <class T> void Trainer<T>::begin_epoch(Run &run) {
+    const Index rows = run.data.X->rows();
+    const RunOptions &options = run.options;
+    share_out(run.team, network_->n_parameters(), [&](Index first, Index count) {
+        std::copy_n(network_->theta() + first, count, epoch_theta_.data() + first);
+    });
     state.in_epoch = true;
     state.position = 0;
     state.rows = rows;
@@ -129,8 +161,7 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
         static_cast<double>(std::max<std::int64_t>(0, options.epochs - state.epoch));
     Team team(worthwhile_threads(
         *network_, batch, epochs_left * static_cast<double>(data.X->rows()), 3, options.n_threads));
-    prepare(validation.X ? std::max(batch, validation.X->rows()) : batch, data.y->width(),
-            team.size());
+    prepare(batch, validation.X ? validation.X->rows() : 0, data.y->width(), team.size());
     const bool was_in_epoch = state.in_epoch;
     if (was_in_epoch)
         resume_epoch(data.X->rows(), options);
@@ -166,7 +197,7 @@ template <class T> Status Trainer<T>::loop(Run &run) {
                 return Status::converged;
             if (out_of_steps())
                 return Status::max_steps;
-            begin_epoch(run.data.X->rows(), options);
+            begin_epoch(run);
         }
         if (state.position < state.rows) {
             if (out_of_steps())
@@ -217,8 +248,12 @@ template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
 // Validation, the record of the epoch, and the count of epochs without improvement; a status if it
 // was interrupted, to be done again, or if the parameters are no longer finite.
 template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
-    const T *theta = network_->theta();
-    if (!std::all_of(theta, theta + network_->n_parameters(), [](T x) { return std::isfinite(x); }))
+    std::atomic<bool> finite = true;
+    share_out(run.team, network_->n_parameters(), [&](Index first, Index count) {
+        if (!all_finite(network_->theta() + first, count))
+            finite = false;
+    });
+    if (!finite)
         return diverged(std::numeric_limits<double>::infinity());
     if (!(state.weight_sum > 0))
         throw DataError("sample_weight must not be all zero once converted to the network's dtype");
@@ -300,7 +335,8 @@ bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double to
     const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
         apply_to(first, count, gradient, is_weight);
     };
-    const GradientUse<T> use{gradient_.data(), accept, apply};
+    const GradientUse<T> use{gradient_.data(), accept, apply,
+                             optimizer_.touched(network_->theta())};
     if (!objective_->evaluate(data, batch, total, pass, *workspace_, team, poll, loss, &use))
         return false;
     loss += extra;
@@ -311,7 +347,7 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
     FlushSubnormals flush;
     const Index rows = data.X->rows();
     Team team(worthwhile_threads(*network_, rows, static_cast<double>(rows), 3, n_threads));
-    prepare(rows, data.y->width(), team.size());
+    prepare(rows, 0, data.y->width(), team.size());
     const RowOrder order(rows);
     const Batch batch{&order, 0, rows};
     const double total = objective_->total_weight(data, batch, *workspace_);
@@ -324,13 +360,12 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
 
 template <class T> void Trainer<T>::apply(const T *gradient) {
     FlushSubnormals flush;
-    std::copy_n(gradient, network_->n_parameters(), gradient_.data());
     begin_update();
     for (const LayerLayout &layout : network_->layout()) {
         const Index W = layout.theta_offset;
         const Index weights = layout.n_parameters > 0 ? layout.n_inputs * layout.n_outputs : 0;
-        apply_to(W, weights, gradient_.data() + W, true);
-        apply_to(W + weights, layout.n_parameters - weights, gradient_.data() + W + weights, false);
+        apply_to(W, weights, gradient + W, true);
+        apply_to(W + weights, layout.n_parameters - weights, gradient + W + weights, false);
     }
 }
 

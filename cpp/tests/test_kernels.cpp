@@ -208,8 +208,8 @@ template <class T> struct Forward {
         theta << W, b;
         const Input<T> weights(theta, W.rows()), input(in, read_ld(in.rows(), turn));
         Scratch<T> scratch(W.cols(), W.rows());
-        forward_product<T>(W.rows(), W.cols(), in.cols(), weights.data(), weights.data() + W.size(),
-                           input.columns(), activation, z.columns(),
+        forward_product<T>(W.rows(), W.cols(), in.cols(), weights.data(), W.rows(),
+                           weights.data() + W.size(), input.columns(), activation, z.columns(),
                            apart ? a.columns() : z.columns(), scratch.data());
         CHECK(z.guards_stand() && a.guards_stand() && scratch.guards_stand());
     }

@@ -12,6 +12,8 @@
 #include "deltarule/columns.hpp"
 #include "deltarule/function_ref.hpp"
 
+#include <array>
+
 namespace deltarule {
 
 inline constexpr Index kNarrow = 4;  // products with fewer outputs use virtual lanes
@@ -20,13 +22,17 @@ inline constexpr Index kChain = 256; // length of one chain of multiply-adds
 // Scratch elements that the products below need for a layer of these widths.
 template <class T> Index scratch_size(Index inputs, Index outputs);
 
-// Z = W A + b 1ᵀ and A' = σ(Z): W (M, K), A (K, n), Z and A' (M, n), b (M). `z` and `a` may be the
-// same memory (then Z is lost). With softmax A' = Z, to be activated by whole columns.
+// Z = W A + b 1ᵀ and A' = σ(Z): W (M, K) with leading dimension ldw, A (K, n), Z and A' (M, n),
+// b (M). `z` and `a` may be the same memory (then Z is lost). With softmax A' = Z, to be activated
+// by whole columns. Some of the outputs of a layer, 4 or more, have the same bits as in all of
+// them.
 template <class T>
-void forward_product(Index m, Index k, Index n, const T *W, const T *b, Columns<const T> in,
-                     const Activation &activation, Columns<T> z, Columns<T> a, T *scratch);
+void forward_product(Index m, Index k, Index n, const T *W, Index ldw, const T *b,
+                     Columns<const T> in, const Activation &activation, Columns<T> z, Columns<T> a,
+                     T *scratch);
 
-// D' = Wᵀ D: W (M, K), D (M, n), D' (K, n). The delta recursion before ⊙ σ'.
+// D' = Wᵀ D: W (M, K), D (M, n), D' (K, n). The delta recursion before ⊙ σ'. Likewise for 4 or more
+// of the inputs.
 template <class T>
 void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> delta,
                        Columns<T> d_in, T *scratch);
@@ -38,6 +44,8 @@ template <class T> struct GradientSink {
     bool add = false;      // gradient += , from a block of rows after the first
     // Takes the finished ∂L/∂θ of parameters [first, first + count).
     FunctionRef<void(Index first, Index count, const T *values, bool is_weight)> apply;
+    // Up to three arrays laid out like theta that `apply` reads: fetched into cache ahead of it.
+    std::array<const T *, 3> touched = {};
 };
 
 // dW = D Aᵀ for inputs (columns of W) [k0, k1), and with k0 = 0 db = D 1: D (M, n), A (K, n), W (M,

@@ -67,6 +67,14 @@ template <class T> struct Dense {
     Index n_parameters() const { return inputs * outputs + outputs; }
     Index n_state() const { return 0; }
     DELTARULE_LAYER_PROTOCOL
+    // Forward for outputs [i0, i1) only; 4 or more, or all.
+    void forward_units(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,
+                       const Pass &pass, Index i0, Index i1) const;
+    // The two halves of backward: delta from ∂L/∂a to ∂L/∂z; then d_in for inputs [k0, k1), 4 or
+    // more, or all.
+    void slope(const Slot<T> &slot, Index n, const Pass &pass) const;
+    void recursion(const Numbers<T> &p, const Slot<T> &slot, Columns<T> d_in, Index n, Index k0,
+                   Index k1) const;
     void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
                   Index k1, const GradientSink<T> &sink, T *scratch) const;
 };

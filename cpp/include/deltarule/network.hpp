@@ -65,6 +65,24 @@ template <class T> class Network {
     void backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole,
                   T *scratch) const;
 
+    // The same for layer l alone.
+    void forward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                 T *scratch) const;
+    void backward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                  bool whole, T *scratch) const;
+    std::size_t lowest(bool whole) const { return whole ? 0 : lowest_trained_; }
+
+    // Whether `parts` threads had better share layer l out by its units, each with all columns: so
+    // each fetches and packs only its part of a large W.
+    bool splits(std::size_t l, const Pass &pass, int parts) const;
+
+    // Share `part` of `parts` of such a layer over columns [0, n): a; delta from ∂L/∂a to ∂L/∂z in
+    // columns [first, first + count); the delta below it.
+    void forward_units(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
+                       int parts, T *scratch) const;
+    void slope(std::size_t l, Workspace<T> &w, Index first, Index count, const Pass &pass) const;
+    void recursion(std::size_t l, Workspace<T> &w, Index n, int part, int parts, T *scratch) const;
+
     // Share `part` of `parts` of ∂L/∂θ over columns [first, first + n), n <= 256.
     void gradient(Workspace<T> &w, Index first, Index n, const GradientSink<T> &sink, int part,
                   int parts, T *scratch) const;
@@ -73,6 +91,8 @@ template <class T> class Network {
     void add_layer(const LayerSpec &spec, Index width);
     void draw_weights(std::size_t layer, const LayerSpec &spec);
     Numbers<T> numbers(std::size_t layer, T *scratch) const;
+    Pass pass_of(std::size_t layer, const Pass &pass) const;
+    Columns<const T> input_of(std::size_t layer, Workspace<T> &w, Index first) const;
     Index share_start(std::size_t layer, int part, int parts) const;
 
     Index n_inputs_;

@@ -45,6 +45,7 @@ template <class T> struct GradientUse {
     // Asked with the loss before anything is applied: false leaves it at that.
     FunctionRef<bool(double loss)> accept;
     FunctionRef<void(Index first, Index count, const T *values, bool is_weight)> apply;
+    std::array<const T *, 3> touched = {}; // what `apply` reads, laid out like theta
 };
 
 template <class T> class Objective {
@@ -68,8 +69,10 @@ template <class T> class Objective {
   private:
     void gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w, Index column) const;
     [[noreturn]] void refuse_target(const Examples<T> &data) const;
-    void columns(Index first, Index n, bool weighted, double total_weight, Pass pass,
-                 Workspace<T> &w, Keep keep, T *scratch) const;
+    void losses(Index first, Index n, bool weighted, double total_weight, Workspace<T> &w,
+                Keep keep) const;
+    void block(const Examples<T> &data, const Batch &batch, double total_weight, Pass pass,
+               Workspace<T> &w, Team &team, Keep keep) const;
 
     const Network<T> &network_;
     Loss loss_;

@@ -3,6 +3,7 @@
 
 #include "deltarule/types.hpp"
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -40,6 +41,11 @@ template <class T> class Optimizer {
 
     // Applies `count` elements of the gradient to theta, both starting at parameter `first`.
     void update(Index first, Index count, const T *gradient, T *theta, bool is_weight);
+
+    // The arrays that update reads and writes, null where there are fewer than three.
+    std::array<const T *, 3> touched(const T *theta) const {
+        return {theta, first_.data(), second_.data()};
+    }
 
     // Back to the state before any step.
     void clear();

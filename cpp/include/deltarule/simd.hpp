@@ -88,6 +88,45 @@ template <class V> void store_first(Scalar<V> *p, const V &x, Index count) {
     }
 }
 
+// x in the first `count` lanes, `other` in the rest.
+template <class V> V first_or(const V &x, Index count, const V &other) {
+    if constexpr (kWidth<V> == 1) {
+        return count > 0 ? x : other;
+    } else {
+#if defined(EIGEN_VECTORIZE_AVX512)
+        if constexpr (kWidth<V> == 16)
+            return _mm512_mask_blend_ps(static_cast<__mmask16>((1U << count) - 1), other, x);
+        else if constexpr (kWidth<V> == 8)
+            return _mm512_mask_blend_pd(static_cast<__mmask8>((1U << count) - 1), other, x);
+#elif defined(EIGEN_VECTORIZE_AVX)
+        if constexpr (kWidth<V> == 8)
+            return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(first_lanes<4>(count)));
+        else if constexpr (kWidth<V> == 4)
+            return _mm256_blendv_pd(other, x, _mm256_castsi256_pd(first_lanes<8>(count)));
+#else
+        const V lane = ei::plset<V>(Scalar<V>(0));
+        return ei::pselect(ei::pcmp_lt(lane, broadcast<V>(static_cast<Scalar<V>>(count))), x,
+                           other);
+#endif
+    }
+}
+
+// p[0], p[stride], p[2 stride] ...: one a lane. By inserts, as the processor's own gathers are slow
+// where their leaks are closed.
+template <class V> V gather(const Scalar<V> *p, Index stride) {
+#if defined(EIGEN_VECTORIZE_AVX512)
+    using T = Scalar<V>;
+    if constexpr (kWidth<V> == 16)
+        return _mm512_insertf32x8(_mm512_castps256_ps512(ei::pgather<T, ei::Packet8f>(p, stride)),
+                                  ei::pgather<T, ei::Packet8f>(p + 8 * stride, stride), 1);
+    else if constexpr (kWidth<V> == 8)
+        return _mm512_insertf64x4(_mm512_castpd256_pd512(ei::pgather<T, ei::Packet4d>(p, stride)),
+                                  ei::pgather<T, ei::Packet4d>(p + 4 * stride, stride), 1);
+    else
+#endif
+        return ei::pgather<Scalar<V>, V>(p, stride);
+}
+
 template <class V> V add(const V &x, const V &y) { return ei::padd(x, y); }
 template <class V> V sub(const V &x, const V &y) { return ei::psub(x, y); }
 template <class V> V mul(const V &x, const V &y) { return ei::pmul(x, y); }
@@ -99,6 +138,8 @@ template <class V> V nmadd(const V &x, const V &y, const V &z) { return ei::pnma
 
 template <class V> V abs(const V &x) { return ei::pabs(x); }
 template <class V> V negate(const V &x) { return ei::pnegate(x); }
+// The larger; either where one is NaN.
+template <class V> V max(const V &x, const V &y) { return ei::pmax(x, y); }
 // Rounded correctly. (Eigen's own for AVX-512 is an approximation: other bits than on AVX2.)
 template <class V> V sqrt(const V &x) {
 #if defined(EIGEN_VECTORIZE_AVX512)
@@ -147,6 +188,9 @@ template <class V> void transpose(V (&block)[kWidth<V>]) {
 
 // The sum of a packet's lanes by halves: (i, i + width/2), then (i, i + width/4), and so on.
 template <class V> Scalar<V> tree_sum(const V &x) { return ei::predux(x); }
+
+// The largest of a packet's lanes; any of them where one is NaN.
+template <class V> Scalar<V> tree_max(const V &x) { return ei::predux_max(x); }
 
 // Sixteen virtual lanes, whatever the width of a packet: element k of a sum goes to lane k mod 16,
 // and the lanes are added in the tree (i, i+8), (i, i+4), (i, i+2), (i, i+1). So a sum along k has

@@ -88,10 +88,10 @@ template <class T> class Trainer {
   private:
     struct Run; // what one call of run works with
     std::uint64_t draw_step() const;
-    void prepare(Index rows, Index target_width, int n_threads);
+    void prepare(Index batch, Index rows, Index target_width, int n_threads);
     bool train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
                   const Poll &poll, double &loss);
-    void begin_epoch(Index rows, const RunOptions &options);
+    void begin_epoch(Run &run);
     void resume_epoch(Index rows, const RunOptions &options);
     Status loop(Run &run);
     std::optional<Status> train_batch(Run &run);
@@ -106,7 +106,8 @@ template <class T> class Trainer {
     std::shared_ptr<Network<T>> network_;
     LossSpec loss_;
     Optimizer<T> optimizer_;
-    Buffer<T> gradient_, epoch_theta_;
+    Buffer<T> gradient_; // empty until a batch needs it
+    Buffer<T> epoch_theta_;
     std::optional<Objective<T>> objective_;
     std::unique_ptr<Workspace<T>> workspace_;
     std::optional<RowOrder> order_;

@@ -30,10 +30,10 @@ inline constexpr std::size_t kAlignment = 64;
 // Rows of a batch are computed, and sums over rows grouped, in blocks of this size.
 inline constexpr Index kRowBlock = 256;
 
-// Zeroed memory that starts at a multiple of kAlignment, large blocks in large pages where the system
-// has them. Throws std::bad_alloc.
+// Zeroed memory that starts at a multiple of kAlignment, large blocks in large pages where the
+// system has them. Throws std::bad_alloc.
 void *allocate_zeroed(std::size_t bytes);
-void release(void *memory);
+void release(void *memory, std::size_t bytes);
 
 // A zero-initialised, 64-byte-aligned, fixed-size array with a packet of slack.
 template <class T> class Buffer {
@@ -41,7 +41,7 @@ template <class T> class Buffer {
     Buffer() = default;
     explicit Buffer(Index size) : size_(size) {
         const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T) + kAlignment;
-        data_.reset(static_cast<T *>(allocate_zeroed(bytes)));
+        data_ = {static_cast<T *>(allocate_zeroed(bytes)), Free{bytes}};
     }
     Buffer(const Buffer &other) : Buffer(other.size_) {
         if (size_ > 0)
@@ -64,7 +64,8 @@ template <class T> class Buffer {
 
   private:
     struct Free {
-        void operator()(T *p) const { release(p); }
+        std::size_t bytes = 0;
+        void operator()(T *p) const { release(p, bytes); }
     };
     std::unique_ptr<T, Free> data_;
     Index size_ = 0;
