@@ -18,7 +18,7 @@ using tiles::Tile;
 
 namespace {
 
-constexpr Index kPackWeights = 200 * 1024; // weights beyond this are worth packing
+constexpr Index kPackWeights = 320 * 1024; // weights beyond this are worth packing
 constexpr Index kFarWeights = 1024 * 1024; // weights beyond this are far away when updated
 
 template <class T> void no_finish(Index, Index, Index, Index) {}
