@@ -11,8 +11,10 @@ template <class T>
 int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,
                        int n_threads) {
     constexpr double kFlopsOfABatch = 10e6, kFlopsOfACall = 50e6;
+    constexpr double kBesides = 4000; // what else a row costs, as if it were flops
     constexpr Index kRowsOfAThread = 16;
-    const double flops_of_a_row = 2.0 * passes * static_cast<double>(network.n_parameters());
+    const double flops_of_a_row =
+        2.0 * passes * static_cast<double>(network.n_parameters()) + kBesides;
     if (flops_of_a_row * static_cast<double>(batch) < kFlopsOfABatch ||
         flops_of_a_row * rows < kFlopsOfACall)
         return 1;
@@ -38,8 +40,12 @@ void predict_block(const Network<T> &network, const Source<T> &X, Index row, Ind
     gather_rows(X, row, n, w.rows, w.input, Check::none, "X");
     network.forward(w, 0, n, Pass{}, w.scratch(0));
     const Columns<T> a = w.output(false);
-    for (Index j = 0; j < n; ++j)
-        std::copy_n(a.column(j), outputs, out + (row + j) * outputs);
+    if (outputs == 1) // a call of memmove for each number would cost more than the number
+        for (Index j = 0; j < n; ++j)
+            out[row + j] = *a.column(j);
+    else
+        for (Index j = 0; j < n; ++j)
+            std::copy_n(a.column(j), outputs, out + (row + j) * outputs);
 }
 
 } // namespace
