@@ -94,6 +94,36 @@ def test_training_has_the_same_bits_on_any_number_of_threads(case):
     assert trained(widths, case, 1, [(1, 7), (2, 1), (3, 3)]) == expected, "with other threads"
 
 
+LARGE = 301, 517, 390, 600  # each W is over 512 KB: its units are shared out, not the columns
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["plain", "between", "softmax"])
+def test_large_layers_have_the_same_bits_on_any_number_of_threads(kind, dtype):
+    """Next to each other, with layers between them that are shared out by columns, and as output."""
+    between = {"between": [dr.Dropout(0.2), dr.Activation("elu")]}.get(kind, [])
+    output = dr.Dense(LARGE[3], "softmax" if kind == "softmax" else "identity")
+    layers = [dr.Input(LARGE[0]), dr.Dense(LARGE[1], "silu"), *between]
+    layers += [dr.Dense(LARGE[2], "tanh"), *between, output]
+    g = rng(1)
+    X, Y = g.normal(size=(N_ROWS, LARGE[0])), g.normal(size=(N_ROWS, LARGE[3]))
+    loss = "mse"
+    if kind == "softmax":
+        loss, Y = "cross_entropy", g.integers(0, LARGE[3], N_ROWS)
+
+    def bits(n_threads):
+        net = dr.Network(layers, dtype=dtype, seed=3)
+        trainer = dr.Trainer(net, optimizer=dr.Adam(0.001), loss=loss)
+        history = trainer.run(X, Y, epochs=2, batch_size=300, n_threads=n_threads)
+        dr.set_num_threads(n_threads)
+        value, gradient = net.gradient(X, Y, loss=loss)
+        return net.theta.tobytes(), history["loss"].tobytes(), value, gradient.tobytes()
+
+    first = bits(1)
+    for n_threads in MORE:
+        assert bits(n_threads) == first, n_threads
+
+
 def network(dtype="float32", seed=0):
     return dr.Network([64, 300, 200, 3], activation="tanh", dtype=dtype, seed=seed)
 

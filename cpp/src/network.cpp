@@ -212,8 +212,8 @@ void Network<T>::slope(std::size_t l, Workspace<T> &w, Index first, Index count,
 }
 
 template <class T>
-void Network<T>::recursion(std::size_t l, Workspace<T> &w, Index n, int part, int parts,
-                           T *scratch) const {
+void Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index n, int part, int parts,
+                                 T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
     dense.recursion(numbers(l, scratch), w.slots[l], w.slots[l - 1].delta, n,
                     unit_share(dense.inputs, part, parts),

@@ -145,79 +145,82 @@ void Objective<T>::losses(Index first, Index n, bool weighted, double total_weig
         keep == Keep::outputs ? Columns<T>{} : Columns<T>{delta.column(first), delta.ld});
 }
 
-// The tasks of a block of n rows in order: gather; forward, a layer at a time; loss; and back,
-// slope and recursion of a layer at a time. A task is shared out among the threads by columns, or,
-// in a layer that the network splits, by units. Tasks by columns need nothing of the other threads,
-// so that those that follow each other are one phase.
-template <class T>
-void Objective<T>::block(const Examples<T> &data, const Batch &batch, double total_weight,
-                         Pass pass, Workspace<T> &w, Team &team, Keep keep) const {
-    const Index n = batch.count, first_position = pass.position;
-    const auto n_layers = static_cast<Index>(network_.layers().size());
-    const auto lowest = static_cast<Index>(network_.lowest(false));
-    const Index loss_task = n_layers + 1;
-    const Index n_tasks = loss_task + 1 + (keep == Keep::outputs ? 0 : 2 * (n_layers - lowest));
-    const bool weighted = data.weight != nullptr;
-    pass.logits = loss_.from_logits();
+// A block of rows on its way through the network, as tasks in order: gather; forward, a layer at a
+// time; loss; and back, slope and recursion of a layer at a time. A task is shared out among the
+// threads by columns, or, in a layer that the network splits, by units. Tasks by columns need
+// nothing of the other threads, so that those that follow each other are one phase.
+template <class T> struct Objective<T>::Block {
+    const Objective &objective;
+    const Examples<T> &data;
+    const Batch batch;
+    const double total_weight;
+    const Pass pass;
+    Workspace<T> &w;
+    Team &team;
+    const Keep keep;
 
-    const auto layer_of = [=](Index task) {
-        return static_cast<std::size_t>(
-            task < loss_task ? task - 1 : n_layers - 1 - (task - loss_task - 1) / 2);
-    };
-    const auto is_recursion = [=](Index task) {
-        return task > loss_task && (task - loss_task) % 2 == 0;
-    };
-    const auto is_split = [&](Index task) {
-        return task != 0 && task != loss_task && network_.splits(layer_of(task), pass, team.size());
-    };
-    const auto by_units = [&](Index task) {
-        return is_split(task) && (task < loss_task || is_recursion(task));
-    };
-    const auto do_units = [&](Index task, int t) {
-        const std::size_t l = layer_of(task);
-        if (task < loss_task)
-            network_.forward_units(l, w, n, pass, t, team.size(), w.scratch(t));
-        else if (static_cast<Index>(l) > lowest)
-            network_.recursion(l, w, n, t, team.size(), w.scratch(t));
-    };
-    const auto do_columns = [&](Index task, Index first, Index count, const Pass &here,
-                                T *scratch) {
-        if (task == 0)
-            gather(data, {batch.order, batch.first + first, count}, w, first);
-        else if (task == loss_task)
-            losses(first, count, weighted, total_weight, w, keep);
-        else if (task < loss_task)
-            network_.forward(layer_of(task), w, first, count, here, scratch);
-        else if (is_recursion(task))
-            return; // done with the slope
-        else if (is_split(task))
-            network_.slope(layer_of(task), w, first, count, here);
-        else
-            network_.backward(layer_of(task), w, first, count, here, false, scratch);
-    };
+    const Network<T> &network = objective.network_;
+    const Index n_layers = static_cast<Index>(network.layers().size());
+    const Index lowest = static_cast<Index>(network.lowest(false));
+    const Index loss = n_layers + 1; // task 0 gathers, task l + 1 is layer l forward
+    const Index end = loss + 1 + (keep == Keep::outputs ? 0 : 2 * (n_layers - lowest));
 
-    for (Index task = 0; task < n_tasks;) {
-        if (by_units(task)) {
-            team.run([&](int t) { do_units(task, t); });
-            ++task;
-            continue;
-        }
-        Index end = task + 1;
-        while (end < n_tasks && !by_units(end))
-            ++end;
-        team.run([&](int t) {
-            const Index first = share_of_columns(n, t, team.size());
-            const Index count = share_of_columns(n, t + 1, team.size()) - first;
-            if (count == 0)
-                return;
-            Pass here = pass;
-            here.position = first_position + first;
-            for (Index each = task; each < end; ++each)
-                do_columns(each, first, count, here, w.scratch(t));
-        });
-        task = end;
+    std::size_t layer_of(Index task) const {
+        return static_cast<std::size_t>(task < loss ? task - 1
+                                                    : n_layers - 1 - (task - loss - 1) / 2);
     }
-}
+    bool is_recursion(Index task) const { return task > loss && (task - loss) % 2 == 0; }
+    bool is_split(Index task) const {
+        return task != 0 && task != loss && network.splits(layer_of(task), pass, team.size());
+    }
+    bool by_units(Index task) const {
+        return is_split(task) && (task < loss || is_recursion(task));
+    }
+
+    void run() const {
+        for (Index task = 0; task < end;) {
+            Index next = task + 1;
+            if (by_units(task)) {
+                team.run([&](int t) { do_units(task, t); });
+            } else {
+                while (next < end && !by_units(next))
+                    ++next;
+                team.run([&](int t) { do_columns(task, next, t); });
+            }
+            task = next;
+        }
+    }
+
+    void do_units(Index task, int t) const {
+        const std::size_t l = layer_of(task);
+        if (task < loss)
+            network.forward_units(l, w, batch.count, pass, t, team.size(), w.scratch(t));
+        else if (static_cast<Index>(l) > lowest)
+            network.recursion_units(l, w, batch.count, t, team.size(), w.scratch(t));
+    }
+
+    void do_columns(Index task, Index last, int t) const {
+        const Index first = share_of_columns(batch.count, t, team.size());
+        const Index n = share_of_columns(batch.count, t + 1, team.size()) - first;
+        if (n == 0)
+            return;
+        Pass here = pass;
+        here.position += first;
+        for (; task < last; ++task)
+            if (task == 0)
+                objective.gather(data, {batch.order, batch.first + first, n}, w, first);
+            else if (task == loss)
+                objective.losses(first, n, data.weight != nullptr, total_weight, w, keep);
+            else if (task < loss)
+                network.forward(layer_of(task), w, first, n, here, w.scratch(t));
+            else if (is_recursion(task))
+                continue; // done with the slope
+            else if (is_split(task))
+                network.slope(layer_of(task), w, first, n, here);
+            else
+                network.backward(layer_of(task), w, first, n, here, false, w.scratch(t));
+    }
+};
 
 template <class T>
 bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
@@ -232,7 +235,9 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
         const Index n = std::min(kRowBlock, batch.count - done);
         Pass here = pass;
         here.position = done;
-        block(data, {batch.order, batch.first + done, n}, total_weight, here, w, team, keep);
+        here.logits = loss_.from_logits();
+        const Batch rows{batch.order, batch.first + done, n};
+        Block{*this, data, rows, total_weight, here, w, team, keep}.run();
         sum += sum_of_rows(w.losses, n);
         loss = sum / total_weight;
         const bool last = done + n == batch.count;
@@ -264,7 +269,7 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
     for (Index first = 0; first < rows; first += kRowBlock) {
         const Index n = std::min(kRowBlock, rows - first);
         gather(data, {&order, first, n}, w, first);
-        Pass here = pass;
+        Pass here = pass; // with the output's a, also where the loss is computed from z
         here.position = first;
         network_.forward(w, first, n, here, w.scratch(0));
         losses(first, n, data.weight != nullptr, total, w, Keep::everything);

@@ -20,9 +20,11 @@ void pause() {
 }
 
 // Returns when `value` is no longer `old`. A phase usually ends within microseconds; where there
-// are more threads than processors, yielding and sleeping let the others finish.
+// are more threads than processors, yielding and sleeping let the others finish. Sleep comes late,
+// after a millisecond or two: waking a sleeper takes tens of microseconds, more in a virtual
+// machine.
 void wait_while(const std::atomic<int> &value, int old) {
-    constexpr int kSpins = 300, kYields = 100;
+    constexpr int kSpins = 300, kYields = 4000;
     for (int i = 0; i < kSpins; ++i, pause())
         if (value.load(std::memory_order_acquire) != old)
             return;

@@ -81,7 +81,8 @@ template <class T> class Network {
     void forward_units(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
                        int parts, T *scratch) const;
     void slope(std::size_t l, Workspace<T> &w, Index first, Index count, const Pass &pass) const;
-    void recursion(std::size_t l, Workspace<T> &w, Index n, int part, int parts, T *scratch) const;
+    void recursion_units(std::size_t l, Workspace<T> &w, Index n, int part, int parts,
+                         T *scratch) const;
 
     // Share `part` of `parts` of ∂L/∂θ over columns [first, first + n), n <= 256.
     void gradient(Workspace<T> &w, Index first, Index n, const GradientSink<T> &sink, int part,

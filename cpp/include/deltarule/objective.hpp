@@ -67,12 +67,11 @@ template <class T> class Objective {
     double trace(const Examples<T> &data, const Pass &pass, Workspace<T> &w, T *gradient) const;
 
   private:
+    struct Block;
     void gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w, Index column) const;
     [[noreturn]] void refuse_target(const Examples<T> &data) const;
     void losses(Index first, Index n, bool weighted, double total_weight, Workspace<T> &w,
                 Keep keep) const;
-    void block(const Examples<T> &data, const Batch &batch, double total_weight, Pass pass,
-               Workspace<T> &w, Team &team, Keep keep) const;
 
     const Network<T> &network_;
     Loss loss_;

@@ -116,13 +116,15 @@ template <class V> V first_or(const V &x, Index count, const V &other) {
 template <class V> V gather(const Scalar<V> *p, Index stride) {
 #if defined(EIGEN_VECTORIZE_AVX512)
     using T = Scalar<V>;
-    if constexpr (kWidth<V> == 16)
-        return _mm512_insertf32x8(_mm512_castps256_ps512(ei::pgather<T, ei::Packet8f>(p, stride)),
-                                  ei::pgather<T, ei::Packet8f>(p + 8 * stride, stride), 1);
-    else if constexpr (kWidth<V> == 8)
-        return _mm512_insertf64x4(_mm512_castpd256_pd512(ei::pgather<T, ei::Packet4d>(p, stride)),
-                                  ei::pgather<T, ei::Packet4d>(p + 4 * stride, stride), 1);
-    else
+    if constexpr (kWidth<V> == 16) {
+        const auto low = ei::pgather<T, ei::Packet8f>(p, stride);
+        const auto high = ei::pgather<T, ei::Packet8f>(p + 8 * stride, stride);
+        return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+    } else if constexpr (kWidth<V> == 8) {
+        const auto low = ei::pgather<T, ei::Packet4d>(p, stride);
+        const auto high = ei::pgather<T, ei::Packet4d>(p + 4 * stride, stride);
+        return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
+    } else
 #endif
         return ei::pgather<Scalar<V>, V>(p, stride);
 }
