@@ -163,7 +163,9 @@ template <class T> struct Objective<T>::Block {
     const Index n_layers = static_cast<Index>(network.layers().size());
     const Index lowest = static_cast<Index>(network.lowest(false));
     const Index loss = n_layers + 1; // task 0 gathers, task l + 1 is layer l forward
-    const Index end = loss + 1 + (keep == Keep::outputs ? 0 : 2 * (n_layers - lowest));
+    // The lowest layer with parameters has a slope and no recursion.
+    const Index back = keep == Keep::outputs ? 0 : 2 * (n_layers - lowest) - 1;
+    const Index end = loss + 1 + std::max<Index>(back, 0);
 
     std::size_t layer_of(Index task) const {
         return static_cast<std::size_t>(task < loss ? task - 1
@@ -195,7 +197,7 @@ template <class T> struct Objective<T>::Block {
         const std::size_t l = layer_of(task);
         if (task < loss)
             network.forward_units(l, w, batch.count, pass, t, team.size(), w.scratch(t));
-        else if (static_cast<Index>(l) > lowest)
+        else
             network.recursion_units(l, w, batch.count, t, team.size(), w.scratch(t));
     }
 
