@@ -100,7 +100,7 @@ LARGE = 301, 517, 390, 600  # each W is over 512 KB: its units are shared out, n
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["plain", "between", "softmax"])
 def test_large_layers_have_the_same_bits_on_any_number_of_threads(kind, dtype):
-    """Next to each other, with layers between them that are shared out by columns, and as output."""
+    """Next to each other, with others between them that are shared out by columns, as output."""
     between = {"between": [dr.Dropout(0.2), dr.Activation("elu")]}.get(kind, [])
     output = dr.Dense(LARGE[3], "softmax" if kind == "softmax" else "identity")
     layers = [dr.Input(LARGE[0]), dr.Dense(LARGE[1], "silu"), *between]
