@@ -69,13 +69,13 @@ std::shared_ptr<deltarule::Network<T>> small_network(const std::string &hidden =
     return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
 }
 
-// Large enough to be worth several threads.
+// Large enough to be worth several threads, and for one layer to be shared out by its units.
 template <class T> std::shared_ptr<deltarule::Network<T>> large_network() {
     using Spec = deltarule::LayerSpec;
     const std::vector<Spec> specs = {
-        {.kind = "dense", .units = 301, .activation = "tanh", .initializer = "he_normal"},
+        {.kind = "dense", .units = 401, .activation = "tanh", .initializer = "he_normal"},
         {.kind = "dropout", .rate = 0.25},
-        {.kind = "dense", .units = 270, .activation = "relu", .initializer = "he_normal"},
+        {.kind = "dense", .units = 370, .activation = "relu", .initializer = "he_normal"},
         {.kind = "dense", .units = Problem<T>::kOutputs, .initializer = "he_normal"}};
     return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
 }
