@@ -32,13 +32,16 @@ void register_layer(py::module_ &m) {
 
 void register_loss(py::module_ &m) {
     py::class_<LossSpec>(m, "LossSpec", py::module_local(), py::is_final())
-        .def(py::init([](const std::string &name, double delta) {
-                 return LossSpec{loss_kind(name), delta};
-             }),
-             "name"_a, py::kw_only(), "delta"_a = 1.0)
+        .def(py::init(
+                 [](const std::string &name, double delta, double scale, double gradient_scale) {
+                     return LossSpec{loss_kind(name), delta, scale, gradient_scale};
+                 }),
+             "name"_a, py::kw_only(), "delta"_a = 1.0, "scale"_a = 1.0, "gradient_scale"_a = 1.0)
         .def_property_readonly("name",
                                [](const LossSpec &s) { return std::string(loss_name(s.kind)); })
-        .def_readwrite("delta", &LossSpec::delta);
+        .def_readwrite("delta", &LossSpec::delta)
+        .def_readwrite("scale", &LossSpec::scale)
+        .def_readwrite("gradient_scale", &LossSpec::gradient_scale);
 }
 
 void register_optimizer(py::module_ &m) {
@@ -46,7 +49,8 @@ void register_optimizer(py::module_ &m) {
     py::class_<O>(m, "OptimizerSpec", py::module_local(), py::is_final())
         .def(py::init([](const std::string &name, double learning_rate, double momentum,
                          bool nesterov, double beta1, double beta2, double epsilon, double l2,
-                         double weight_decay) {
+                         double weight_decay, bool rate_in_velocity, bool epsilon_hat,
+                         bool l2_per_weight) {
                  return O{optimizer_kind(name),
                           learning_rate,
                           momentum,
@@ -55,11 +59,15 @@ void register_optimizer(py::module_ &m) {
                           beta2,
                           epsilon,
                           l2,
-                          weight_decay};
+                          weight_decay,
+                          rate_in_velocity,
+                          epsilon_hat,
+                          l2_per_weight};
              }),
              "name"_a, py::kw_only(), "learning_rate"_a, "momentum"_a = 0.0, "nesterov"_a = false,
              "beta1"_a = 0.9, "beta2"_a = 0.999, "epsilon"_a = 1e-8, "l2"_a = 0.0,
-             "weight_decay"_a = 0.0)
+             "weight_decay"_a = 0.0, "rate_in_velocity"_a = false, "epsilon_hat"_a = false,
+             "l2_per_weight"_a = false)
         .def_property_readonly(
             "name", [](const O &o) { return o.kind == OptimizerKind::adam ? "adam" : "sgd"; })
         .def_readwrite("learning_rate", &O::learning_rate)
@@ -69,7 +77,10 @@ void register_optimizer(py::module_ &m) {
         .def_readwrite("beta2", &O::beta2)
         .def_readwrite("epsilon", &O::epsilon)
         .def_readwrite("l2", &O::l2)
-        .def_readwrite("weight_decay", &O::weight_decay);
+        .def_readwrite("weight_decay", &O::weight_decay)
+        .def_readwrite("rate_in_velocity", &O::rate_in_velocity)
+        .def_readwrite("epsilon_hat", &O::epsilon_hat)
+        .def_readwrite("l2_per_weight", &O::l2_per_weight);
 }
 
 void register_options(py::module_ &m) {
@@ -77,15 +88,18 @@ void register_options(py::module_ &m) {
     py::class_<R>(m, "RunOptions", py::module_local(), py::is_final())
         .def(py::init([](Index batch_size, bool shuffle, std::int64_t epochs,
                          std::int64_t max_steps, double slice_seconds, bool pause_each_epoch,
-                         double tol, std::int64_t patience, int n_threads) {
+                         double tol, std::int64_t patience, bool ties_improve, bool mean_over_rows,
+                         int n_threads) {
                  if (batch_size < 1)
                      throw py::value_error("batch_size must be at least 1");
-                 return R{batch_size,       shuffle, epochs,   max_steps, slice_seconds,
-                          pause_each_epoch, tol,     patience, n_threads};
+                 return R{batch_size,    shuffle,          epochs,   max_steps,
+                          slice_seconds, pause_each_epoch, tol,      patience,
+                          ties_improve,  mean_over_rows,   n_threads};
              }),
              py::kw_only(), "batch_size"_a, "shuffle"_a, "epochs"_a, "max_steps"_a = -1,
              "slice_seconds"_a = -1.0, "pause_each_epoch"_a = false, "tol"_a = -1.0,
-             "patience"_a = 0, "n_threads"_a = 1)
+             "patience"_a = 0, "ties_improve"_a = false, "mean_over_rows"_a = false,
+             "n_threads"_a = 1)
         .def_readwrite("batch_size", &R::batch_size)
         .def_readwrite("shuffle", &R::shuffle)
         .def_readwrite("epochs", &R::epochs)
@@ -94,6 +108,8 @@ void register_options(py::module_ &m) {
         .def_readwrite("pause_each_epoch", &R::pause_each_epoch)
         .def_readwrite("tol", &R::tol)
         .def_readwrite("patience", &R::patience)
+        .def_readwrite("ties_improve", &R::ties_improve)
+        .def_readwrite("mean_over_rows", &R::mean_over_rows)
         .def_readwrite("n_threads", &R::n_threads);
 }
 

@@ -215,6 +215,9 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
         .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "n_threads"_a)
         .def("step_small", &step_small<T>, "X"_a, "y"_a)
         .def("apply", &apply<T>, "gradient"_a)
+        .def(
+            "set_learning_rate", [](B &t, double rate) { t.optimizer().set_learning_rate(rate); },
+            "rate"_a)
         .def("take_records", &take_records<T>)
         .def_property_readonly("progress", &progress<T>)
         .def_property_readonly("divergence",

@@ -76,6 +76,17 @@ struct Poisson {
     }
 };
 
+// Half the Poisson deviance, y log(y / e^z) − y + e^z: poisson and a term of y alone that makes it
+// 0 where e^z = y.
+struct PoissonDeviance {
+    static constexpr bool kCostly = true;
+    template <class V> V operator()(const V &z, const V &y, V &gradient) const {
+        const V zero = simd::zero<V>();
+        const V constant = simd::sub(simd::mul(y, simd::log(y)), y);
+        return simd::add(Poisson{}(z, y, gradient), simd::where_less(zero, y, constant, zero));
+    }
+};
+
 // Outputs narrower than this go in packets across columns or one number at a time, the others in
 // packets along a column: the choice depends on the loss and the width alone.
 constexpr Index kNarrow = 4;

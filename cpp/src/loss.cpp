@@ -20,12 +20,13 @@ using losses::Huber;
 using losses::Mae;
 using losses::Mse;
 using losses::Poisson;
+using losses::PoissonDeviance;
 using losses::Weights;
 
 namespace {
 
-constexpr std::array<std::string_view, 6> kNames = {
-    "mse", "mae", "huber", "binary_cross_entropy", "cross_entropy", "poisson"};
+constexpr std::array<std::string_view, 7> kNames = {
+    "mse", "mae", "huber", "binary_cross_entropy", "cross_entropy", "poisson", "poisson_deviance"};
 
 bool accepts(LossKind loss, ActivationKind output) {
     switch (loss) {
@@ -34,6 +35,7 @@ bool accepts(LossKind loss, ActivationKind output) {
     case LossKind::binary_cross_entropy:
         return output == ActivationKind::sigmoid || output == ActivationKind::identity;
     case LossKind::poisson:
+    case LossKind::poisson_deviance:
         return output == ActivationKind::exp;
     default:
         return true;
@@ -78,15 +80,19 @@ Loss::Loss(const LossSpec &spec, ActivationKind output, Index n_outputs, Index t
         throw std::invalid_argument("y must have " + std::to_string(n_outputs) +
                                     " columns, one for each output, got " +
                                     std::to_string(target_width));
-    from_logits_ = spec.kind == LossKind::cross_entropy ||
-                   spec.kind == LossKind::binary_cross_entropy || spec.kind == LossKind::poisson;
+    from_logits_ =
+        spec.kind != LossKind::mse && spec.kind != LossKind::mae && spec.kind != LossKind::huber;
 }
 
 template <class T>
 void Loss::operator()(Index n, Columns<const T> out, Columns<const T> y, const T *w,
                       double total_weight, double *losses, Columns<T> d) const {
+    // ℓ is the mean over outputs, or for cross-entropy the sum over classes.
+    const double part =
+        spec_.kind == LossKind::cross_entropy ? 1.0 : 1.0 / static_cast<double>(n_outputs_);
+    const double factor = part * spec_.scale;
+    const Weights<T> weights(w, factor, factor * spec_.gradient_scale / total_weight);
     const auto run = [&](const auto &loss) {
-        const Weights<T> weights(w, 1.0 / static_cast<double>(n_outputs_), total_weight);
         element_wise(loss, n_outputs_, n, out, y, weights, losses, d);
     };
     switch (spec_.kind) {
@@ -100,10 +106,11 @@ void Loss::operator()(Index n, Columns<const T> out, Columns<const T> y, const T
         return run(BinaryCrossEntropy{});
     case LossKind::poisson:
         return run(Poisson{});
+    case LossKind::poisson_deviance:
+        return run(PoissonDeviance{});
     case LossKind::cross_entropy:
         break;
     }
-    const Weights<T> weights(w, 1.0, total_weight);
     if (class_index_)
         cross_entropy<T>(ClassNumber{}, n_outputs_, n, out, y, weights, losses, d);
     else
@@ -116,7 +123,7 @@ template <class T> std::optional<TargetFault> Loss::check(Index n, Columns<const
     if (class_index_) {
         high = static_cast<double>(n_outputs_ - 1);
         expected = "a class number";
-    } else if (spec_.kind == LossKind::poisson) {
+    } else if (spec_.kind == LossKind::poisson || spec_.kind == LossKind::poisson_deviance) {
         high = std::numeric_limits<double>::infinity();
         expected = "at least 0";
     } else if (!from_logits_) {

@@ -56,12 +56,15 @@ Optimizer<T>::Optimizer(const OptimizerSpec &spec, Index n_parameters) : spec_(s
     }
 }
 
-template <class T> void Optimizer<T>::begin_step() {
+template <class T> void Optimizer<T>::begin_step(double total_weight) {
     ++t_;
+    l2_ = l2(total_weight);
     const double t = static_cast<double>(t_);
     if (spec_.kind == OptimizerKind::adam) {
-        step_size_ = spec_.learning_rate / (1 - std::pow(spec_.beta1, t));
-        root_correction_ = 1 / std::sqrt(1 - std::pow(spec_.beta2, t));
+        const double root = std::sqrt(1 - std::pow(spec_.beta2, t));
+        step_size_ =
+            spec_.learning_rate / (1 - std::pow(spec_.beta1, t)) * (spec_.epsilon_hat ? root : 1);
+        root_correction_ = spec_.epsilon_hat ? 1 : 1 / root;
     }
 }
 
@@ -76,14 +79,16 @@ void Optimizer<T>::update(Index first, Index count, const T *gradient, T *theta,
 template <class T>
 void Optimizer<T>::sgd(Index first, Index count, const T *gradient, T *theta, bool is_weight) {
     const double eta = spec_.learning_rate;
-    const P<T> rate = constant<T>(eta), mu = constant<T>(spec_.momentum);
-    const P<T> l2 = constant<T>(is_weight ? spec_.l2 : 0);
+    const bool early = spec_.momentum != 0 && spec_.rate_in_velocity;
+    const P<T> rate = constant<T>(early ? 1 : eta), early_rate = constant<T>(early ? eta : 1);
+    const P<T> mu = constant<T>(spec_.momentum), l2 = constant<T>(is_weight ? l2_ : 0);
     const P<T> kept = constant<T>(is_weight ? 1 - eta * spec_.weight_decay : 1);
     T *velocity = spec_.momentum != 0 ? first_.data() + first : nullptr;
     for_packets<T>(count, [&](Index i, Index lanes) {
         P<T> parameter = load(theta + i, lanes);
         P<T> step = simd::madd(l2, parameter, load(gradient + i, lanes));
         if (velocity) {
+            step = simd::mul(early_rate, step);
             const P<T> v = simd::madd(mu, load(velocity + i, lanes), step);
             store(velocity + i, v, lanes);
             step = spec_.nesterov ? simd::madd(mu, v, step) : v;
@@ -98,7 +103,7 @@ void Optimizer<T>::adam(Index first, Index count, const T *gradient, T *theta, b
     const P<T> rate = constant<T>(step_size_), root = constant<T>(root_correction_);
     const P<T> beta1 = constant<T>(spec_.beta1), rest1 = constant<T>(1 - spec_.beta1);
     const P<T> beta2 = constant<T>(spec_.beta2), rest2 = constant<T>(1 - spec_.beta2);
-    const P<T> epsilon = constant<T>(spec_.epsilon), l2 = constant<T>(is_weight ? spec_.l2 : 0);
+    const P<T> epsilon = constant<T>(spec_.epsilon), l2 = constant<T>(is_weight ? l2_ : 0);
     const P<T> kept = constant<T>(is_weight ? 1 - spec_.learning_rate * spec_.weight_decay : 1);
     T *mean = first_.data() + first, *square = second_.data() + first;
     for_packets<T>(count, [&](Index i, Index lanes) {

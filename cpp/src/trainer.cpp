@@ -20,9 +20,6 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
 }
 
-// A share of Σ W² is summed over so many numbers, so that its bits do not depend on who sums it.
-constexpr Index kPenaltyBlock = 4096;
-
 // Calls f(first, count) for a share of `size` numbers on each thread.
 template <class F> void share_out(Team &team, Index size, const F &f) {
     team.run([&](int t) {
@@ -80,7 +77,7 @@ template <class T>
 Trainer<T>::Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
                     const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed)
     : network_(std::move(network)), loss_(loss), optimizer_(optimizer, network_->n_parameters()),
-      epoch_theta_(network_->n_parameters()) {
+      squared_weights_(*network_), epoch_theta_(network_->n_parameters()) {
     state.own_seed = seed.has_value();
     state.seed = seed.value_or(network_->seed());
 }
@@ -237,8 +234,9 @@ template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
             return Status::interrupted;
         if (!std::isfinite(loss))
             return diverged(loss);
-        state.loss_sum += total * loss;
-        state.weight_sum += total;
+        const double counts = run.options.mean_over_rows ? static_cast<double>(batch.count) : total;
+        state.loss_sum += counts * loss;
+        state.weight_sum += counts;
     }
     state.position += batch.count;
     run.work += batch.count * (network_->n_parameters() + 64) * 3;
@@ -274,8 +272,9 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     records.push_back({loss, validation_loss, state.epoch_seconds});
     const double monitored = run.validation.X ? validation_loss : loss;
     const bool known = !std::isnan(monitored);
-    const bool improved =
-        known && (!state.has_best || monitored < state.best_loss - run.options.tol);
+    const double needed = state.best_loss - run.options.tol;
+    const bool improved = known && (!state.has_best || monitored < needed ||
+                                    (run.options.ties_improve && monitored == needed));
     state.epochs_since_best = improved ? 0 : state.epochs_since_best + 1;
     if (known && (!state.has_best || monitored < state.best_loss))
         state.best_loss = monitored;
@@ -286,26 +285,13 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
 }
 
 // l2/2 Σ W², over weights only.
-template <class T> double Trainer<T>::penalty() const {
-    const double l2 = optimizer_.spec().l2;
-    if (l2 == 0)
-        return 0;
-    double total = 0;
-    for (const LayerLayout &layout : network_->layout()) {
-        const Index size = layout.n_parameters > 0 ? layout.n_inputs * layout.n_outputs : 0;
-        const T *W = network_->theta() + layout.theta_offset;
-        for (Index first = 0; first < size; first += kPenaltyBlock) {
-            double sum = 0;
-            for (Index i = first; i < std::min(size, first + kPenaltyBlock); ++i)
-                sum += static_cast<double>(W[i]) * static_cast<double>(W[i]);
-            total += sum;
-        }
-    }
-    return 0.5 * l2 * total;
+template <class T> double Trainer<T>::penalty(double total, Team &team) {
+    const double l2 = optimizer_.l2(total);
+    return l2 == 0 ? 0 : 0.5 * l2 * squared_weights_.sum(network_->theta(), team);
 }
 
-template <class T> void Trainer<T>::begin_update() {
-    optimizer_.begin_step();
+template <class T> void Trainer<T>::begin_update(double total) {
+    optimizer_.begin_step(total);
     ++state.step;
     ++network_->n_steps;
 }
@@ -325,11 +311,11 @@ bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double to
     pass.training = true;
     pass.seed = state.seed;
     pass.step = draw_step();
-    const double extra = penalty();
+    const double extra = penalty(total, team);
     const auto accept = [&](double value) {
         if (!std::isfinite(value + extra))
             return false;
-        begin_update();
+        begin_update(total);
         return true;
     };
     const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
@@ -360,7 +346,7 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
 
 template <class T> void Trainer<T>::apply(const T *gradient) {
     FlushSubnormals flush;
-    begin_update();
+    begin_update(1);
     for (const LayerLayout &layout : network_->layout()) {
         const Index W = layout.theta_offset;
         const Index weights = layout.n_parameters > 0 ? layout.n_inputs * layout.n_outputs : 0;

@@ -39,7 +39,11 @@ class LossSpec:
     @property
     def name(self) -> str: ...
     delta: float
-    def __init__(self, name: str, *, delta: float = 1.0) -> None: ...
+    scale: float
+    gradient_scale: float
+    def __init__(
+        self, name: str, *, delta: float = 1.0, scale: float = 1.0, gradient_scale: float = 1.0
+    ) -> None: ...
 
 @final
 class OptimizerSpec:
@@ -53,6 +57,9 @@ class OptimizerSpec:
     epsilon: float
     l2: float
     weight_decay: float
+    rate_in_velocity: bool
+    epsilon_hat: bool
+    l2_per_weight: bool
     def __init__(
         self,
         name: str,
@@ -65,6 +72,9 @@ class OptimizerSpec:
         epsilon: float = 1e-8,
         l2: float = 0.0,
         weight_decay: float = 0.0,
+        rate_in_velocity: bool = False,
+        epsilon_hat: bool = False,
+        l2_per_weight: bool = False,
     ) -> None: ...
 
 @final
@@ -77,6 +87,8 @@ class RunOptions:
     pause_each_epoch: bool
     tol: float
     patience: int
+    ties_improve: bool
+    mean_over_rows: bool
     n_threads: int
     def __init__(
         self,
@@ -89,6 +101,8 @@ class RunOptions:
         pause_each_epoch: bool = False,
         tol: float = -1.0,
         patience: int = 0,
+        ties_improve: bool = False,
+        mean_over_rows: bool = False,
         n_threads: int = 1,
     ) -> None: ...
 
@@ -162,6 +176,7 @@ class _Trainer:
     def step(self, X: _Array, y: _Array, sample_weight: _Array | None, n_threads: int) -> float: ...
     def step_small(self, X: object, y: object) -> float | None: ...
     def apply(self, gradient: _Floats) -> None: ...
+    def set_learning_rate(self, rate: float) -> None: ...
     def take_records(self) -> list[tuple[float, float, float]]: ...
     @property
     def progress(self) -> dict[str, int | float]: ...

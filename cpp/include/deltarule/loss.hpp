@@ -10,11 +10,21 @@
 
 namespace deltarule {
 
-enum class LossKind { mse, mae, huber, binary_cross_entropy, cross_entropy, poisson };
+enum class LossKind {
+    mse,
+    mae,
+    huber,
+    binary_cross_entropy,
+    cross_entropy,
+    poisson,
+    poisson_deviance
+};
 
 struct LossSpec {
     LossKind kind = LossKind::mse;
-    double delta = 1; // where huber turns from square to line
+    double delta = 1;          // where huber turns from square to line
+    double scale = 1;          // multiplies ℓ, and so its gradient
+    double gradient_scale = 1; // multiplies the gradient alone
 };
 
 // Throws std::invalid_argument for an unknown name.

@@ -21,6 +21,10 @@ struct OptimizerSpec {
     double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8; // adam
     double l2 = 0;                                     // adds l2/2 Σ W² to the loss
     double weight_decay = 0; // θ ← θ − η weight_decay θ, apart from the gradient
+    // Variants that scikit-learn uses.
+    bool rate_in_velocity = false; // sgd: v ← μ v + η g, so that past steps keep their rate
+    bool epsilon_hat = false;      // adam: ε is added to √v instead of √v̂ (section 2 of the paper)
+    bool l2_per_weight = false;    // l2 is divided by the sum of the batch's sample weights
 };
 
 // Throws std::invalid_argument for an unknown name.
@@ -36,8 +40,8 @@ template <class T> class Optimizer {
   public:
     Optimizer(const OptimizerSpec &spec, Index n_parameters);
 
-    // Starts a step: its scalars are computed here, once, in double.
-    void begin_step();
+    // Starts a step on a batch of this weight: its scalars are computed here, once, in double.
+    void begin_step(double total_weight);
 
     // Applies `count` elements of the gradient to theta, both starting at parameter `first`.
     void update(Index first, Index count, const T *gradient, T *theta, bool is_weight);
@@ -51,6 +55,11 @@ template <class T> class Optimizer {
     void clear();
 
     const OptimizerSpec &spec() const { return spec_; }
+    void set_learning_rate(double rate) { spec_.learning_rate = rate; }
+    // l2 for a batch of this weight.
+    double l2(double total_weight) const {
+        return spec_.l2_per_weight ? spec_.l2 / total_weight : spec_.l2;
+    }
     std::int64_t n_steps() const { return t_; }
     void set_n_steps(std::int64_t t) { t_ = t; }
     // The state vectors with the names they have in a checkpoint.
@@ -62,6 +71,7 @@ template <class T> class Optimizer {
 
     OptimizerSpec spec_;
     std::int64_t t_ = 0;
+    double l2_ = 0;              // of this step
     double step_size_ = 0;       // adam: η / (1 − β₁ᵗ)
     double root_correction_ = 1; // adam: 1 / √(1 − β₂ᵗ)
     Buffer<T> first_, second_;   // momentum; or m and v

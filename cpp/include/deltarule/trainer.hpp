@@ -4,6 +4,7 @@
 
 #include "deltarule/objective.hpp"
 #include "deltarule/optimizer.hpp"
+#include "deltarule/squared_weights.hpp"
 
 #include <map>
 #include <memory>
@@ -20,6 +21,8 @@ struct RunOptions {
     bool pause_each_epoch = false;
     double tol = -1; // negative: train all epochs
     std::int64_t patience = 10;
+    bool ties_improve = false;   // a loss of exactly the best less tol counts as improved
+    bool mean_over_rows = false; // an epoch's loss: its batches count by rows, not by weights
     int n_threads = 1;
 };
 
@@ -99,13 +102,14 @@ template <class T> class Trainer {
     Status diverged(double loss);
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();
-    double penalty() const;
-    void begin_update();
+    double penalty(double total, Team &team);
+    void begin_update(double total);
     void apply_to(Index first, Index count, const T *gradient, bool is_weight);
 
     std::shared_ptr<Network<T>> network_;
     LossSpec loss_;
     Optimizer<T> optimizer_;
+    SquaredWeights<T> squared_weights_;
     Buffer<T> gradient_; // empty until a batch needs it
     Buffer<T> epoch_theta_;
     std::optional<Objective<T>> objective_;

@@ -1,0 +1,111 @@
+"""solver="lbfgs": SciPy's L-BFGS-B on the whole data, with the core's loss and gradient."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.optimize
+from sklearn.exceptions import ConvergenceWarning
+
+from deltarule import _threads
+from deltarule._validation import Array
+from deltarule.sklearn._callbacks import FitTasks
+from deltarule.sklearn._rows import Rows
+from deltarule.sklearn._solver import Objective
+from deltarule.sklearn._training import NOT_FINITE
+
+if TYPE_CHECKING:
+    from deltarule.sklearn._mlp import BaseMLP
+
+
+class LossAndGradient:
+    r"""The penalised loss of all rows and its gradient, as functions of theta.
+
+    .. math:: L + \frac{\alpha}{2 \sum_i w_i} \sum \lVert W \rVert^2
+    """
+
+    def __init__(self, estimator: BaseMLP, objective: Objective, rows: Rows) -> None:
+        self._network = estimator.network_
+        self._loss = objective.spec(of_step=False)
+        self._rows = rows
+        n_rows, weight = rows.targets.shape[0], rows.weight
+        total = n_rows if weight is None else float(np.sum(weight, dtype=np.float64))
+        self._l2 = objective.alpha / total
+        self._n_threads = _threads.resolve(estimator.n_threads)
+        self._is_weight = np.zeros(self._network.n_parameters, dtype=bool)
+        for block in self._network.unflatten(self._is_weight):
+            if block is not None:
+                block[0][...] = True
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        """Return the loss and its gradient at theta, which becomes the network's."""
+        network, rows = self._network, self._rows
+        network.theta[:] = theta
+        gradient = np.empty(theta.size)
+        loss = network._core.gradient(
+            rows.X, rows.targets, rows.weight, self._loss, 0, False, self._n_threads, gradient
+        )
+        W = theta * self._is_weight
+        return loss + 0.5 * self._l2 * float(W @ W), gradient + self._l2 * W
+
+
+def fit(
+    estimator: BaseMLP,
+    objective: Objective,
+    rows: Rows,
+    tasks: FitTasks | None,
+) -> None:
+    """Minimise the loss of all rows from the network's present parameters."""
+    function = LossAndGradient(estimator, objective, rows)
+    network = estimator.network_
+
+    start = network.theta.copy()
+    reached = start.copy()  # by the last finished iteration
+
+    def callback(theta: Array) -> None:
+        reached[:] = network.theta[:] = theta
+        estimator.n_iter_ += 1
+        if tasks is not None:
+            if tasks.end():
+                raise StopIteration
+            tasks.begin()
+
+    estimator.n_iter_ = 0
+    if tasks is not None:
+        tasks.begin()
+    network._begin_training()
+    try:
+        result = scipy.optimize.minimize(
+            function,
+            start,
+            method="L-BFGS-B",
+            jac=True,
+            callback=callback,
+            options={
+                "maxfun": estimator.max_fun,
+                "maxiter": estimator.max_iter,
+                "gtol": estimator.tol,
+            },
+        )
+        network.theta[:] = result.x
+    except KeyboardInterrupt:
+        network.theta[:] = reached
+        warnings.warn("Training interrupted by user.", stacklevel=5)
+        return
+    finally:
+        network._end_training()
+    if not np.isfinite(result.fun) or not np.isfinite(result.x).all():
+        raise ValueError(NOT_FINITE)
+    estimator.n_iter_ = min(result.nit, estimator.max_iter)
+    estimator.loss_ = float(result.fun)
+    if result.status not in (0, 99):  # 99: stopped by a callback
+        message = result.message.decode() if isinstance(result.message, bytes) else result.message
+        warnings.warn(
+            f"lbfgs has not converged after {result.nit} iterations (max_iter="
+            f"{estimator.max_iter}, max_fun={estimator.max_fun}): {message}. Raise max_iter or "
+            "max_fun, or scale the data",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
