@@ -19,10 +19,10 @@ except ImportError:  # before scikit-learn 1.9
 class FitTasks:
     """The tasks that the callbacks of an estimator hear of during one fit."""
 
-    def __init__(self, estimator: Any, X: Any, y: Any, weight: Array | None, name: str) -> None:
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, name: str) -> None:
         self._estimator = estimator
         self._name = name
-        metadata = None if weight is None else {"sample_weight": weight}
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data = {"X": X, "y": y, "metadata": metadata}
         self._fit = estimator._init_callback_context(max_subtasks=estimator.max_iter)
         self._fit.call_on_fit_task_begin(estimator=estimator, **self._data)
@@ -56,7 +56,7 @@ class FitTasks:
         }
 
 
-def tasks_of(estimator: Any, X: Any, y: Any, weight: Array | None, name: str) -> FitTasks | None:
+def tasks_of(estimator: Any, X: Any, y: Any, sample_weight: Any, name: str) -> FitTasks | None:
     """Return the tasks of a fit if the estimator has callbacks."""
     has_callbacks = hasattr(estimator, "_skl_callbacks")
-    return FitTasks(estimator, X, y, weight, name) if has_callbacks else None
+    return FitTasks(estimator, X, y, sample_weight, name) if has_callbacks else None

@@ -11,6 +11,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 from deltarule._validation import Array
@@ -260,7 +261,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight must be a dict or None in partial_fit, which does not see all rows, "
                 f"got {self.class_weight!r}"
             )
-        self._learn_classes(classes)
+        _check_partial_fit_first_call(self, classes)
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
@@ -334,21 +335,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         labels = np.ones((1, self.n_outputs_), dtype=int) if several else self.classes_
         return LabelBinarizer().fit(labels)
 
-    def _learn_classes(self, classes: Any) -> None:
-        """Set ``classes_`` from the argument of partial_fit, in the first call."""
-        known = self.__dict__.get("classes_")
-        if classes is None:
-            if known is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            return
-        classes = np.unique(np.asarray(classes))
-        if known is None:
-            self.classes_ = classes
-        elif not np.array_equal(classes, known):
-            raise ValueError(
-                f"classes must be those of the first call to partial_fit, {known}, got {classes}"
-            )
-
     def _checked_targets(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Array]:
@@ -367,8 +353,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self.classes_ = classes
         elif self.warm_start and not incremental and set(classes) != set(self.classes_):
             raise ValueError(
-                f"y must have the same classes as in the first fit for warm_start=True, "
-                f"{self.classes_}, got {classes}"
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
             )
         self._sparse_labels = sparse.issparse(y)
         return X, self._encoded("y", y, kind, classes)
@@ -377,7 +363,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the core's targets of labels that must all be known."""
         unknown = np.setdiff1d(classes, self.classes_)
         if len(unknown):
-            raise ValueError(f"{name} has classes that are not in classes_: {unknown}")
+            raise ValueError(f"{name} has classes not in `self.classes_`: {unknown}")
         if kind != "multilabel":
             kind = _labels.kind_of(self.classes_)
         return _labels.encode(y, kind, self.classes_)
@@ -396,8 +382,25 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight = super()._sample_weight(y, sample_weight, X)
         if self.class_weight is None:
             return weight
-        of_class: Array = compute_sample_weight(self.class_weight, y).reshape(-1, 1)
+        of_class = self._weight_of_classes(y)
         return of_class if weight is None else weight * of_class
+
+    def _weight_of_classes(self, y: Any) -> Array:
+        """Return the weight that class_weight gives to each row, (n, 1)."""
+        n_labels = np.shape(y)[1] if np.ndim(y) == 2 else 1
+        several = isinstance(self.class_weight, list)
+        if several and (n_labels == 1 or len(self.class_weight) != n_labels):
+            raise ValueError(
+                f"class_weight must be a dict or 'balanced', or for several labels a list of a "
+                f"dict for each of them, got a list of {len(self.class_weight)} for {n_labels}"
+            )
+        weight: Array = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(weight).all() and (weight >= 0).all() and (weight > 0).any()):
+            raise ValueError(
+                "class_weight must give finite weights, not negative and not all zero, got "
+                f"{self.class_weight!r}"
+            )
+        return weight.reshape(-1, 1)
 
     def _output(self, targets: Array) -> tuple[int, str]:
         if targets.dtype == bool:

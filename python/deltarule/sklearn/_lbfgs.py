@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.optimize
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.optimize import _check_optimize_result
 
 from deltarule import _threads
 from deltarule._validation import Array
@@ -18,6 +18,8 @@ from deltarule.sklearn._training import NOT_FINITE
 
 if TYPE_CHECKING:
     from deltarule.sklearn._mlp import BaseMLP
+
+_STOPPED = 99  # SciPy's status of a run that a callback stopped
 
 
 class LossAndGradient:
@@ -70,7 +72,8 @@ def fit(
         if tasks is not None:
             if tasks.end():
                 raise StopIteration
-            tasks.begin()
+            if estimator.n_iter_ < estimator.max_iter:
+                tasks.begin()
 
     estimator.n_iter_ = 0
     if tasks is not None:
@@ -98,14 +101,8 @@ def fit(
         network._end_training()
     if not np.isfinite(result.fun) or not np.isfinite(result.x).all():
         raise ValueError(NOT_FINITE)
-    estimator.n_iter_ = min(result.nit, estimator.max_iter)
+    if result.status == _STOPPED:
+        estimator.n_iter_ = result.nit
+    else:
+        estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
     estimator.loss_ = float(result.fun)
-    if result.status not in (0, 99):  # 99: stopped by a callback
-        message = result.message.decode() if isinstance(result.message, bytes) else result.message
-        warnings.warn(
-            f"lbfgs has not converged after {result.nit} iterations (max_iter="
-            f"{estimator.max_iter}, max_fun={estimator.max_fun}): {message}. Raise max_iter or "
-            "max_fun, or scale the data",
-            ConvergenceWarning,
-            stacklevel=5,
-        )

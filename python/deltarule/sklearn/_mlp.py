@@ -149,7 +149,7 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         else:
             self._refuse_other_sizes(sizes)
         name = "lbfgs-iter" if self.solver == "lbfgs" else "epoch"
-        tasks = None if incremental else tasks_of(self, *given, rows.weight, name)
+        tasks = None if incremental else tasks_of(self, *given, sample_weight, name)
         if self.solver == "lbfgs":
             if self._link.shape.dtype != np.float64:  # after a fit of float32 by sgd or adam
                 self.coefs_ = [W.astype(np.float64) for W in self.coefs_]

@@ -44,7 +44,7 @@ def split(
         *arrays,
         random_state=random_state,
         test_size=fraction,
-        stratify=rows.targets if stratify else None,
+        stratify=rows.targets.astype(bool) if stratify else None,
     )
     parts += [None, None] if rows.weight is None else []
     training, validation = Rows(*parts[::2]), Rows(*parts[1::2])

@@ -1,4 +1,7 @@
-"""The fit of sgd and adam: epochs in the core, scikit-learn's rules for when to stop."""
+"""The fit of sgd and adam: epochs in the core, scikit-learn's rules for when to stop.
+
+Warnings and printed lines are worded as scikit-learn's, since scripts filter and parse them.
+"""
 
 from __future__ import annotations
 
@@ -103,8 +106,8 @@ class StochasticFit:
             if est.n_iter_ >= max_epochs:
                 break
         warnings.warn(
-            f"the loss was still improving after max_iter={max_epochs} epochs of "
-            f"{est.solver!r}; raise max_iter for a converged model",
+            f"Stochastic Optimizer: Maximum iterations ({max_epochs}) reached and the "
+            "optimization hasn't converged yet.",
             ConvergenceWarning,
             stacklevel=7,
         )
@@ -230,8 +233,7 @@ def _batch_size(batch_size: int | Literal["auto"], n_rows: int) -> int:
         return min(200, n_rows)
     if batch_size > n_rows:
         warnings.warn(
-            f"batch_size={batch_size} is more than the {n_rows} training rows; it is clipped to "
-            f"{n_rows}",
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
             stacklevel=8,
         )
     return min(batch_size, n_rows)
