@@ -3,13 +3,14 @@
 # object would break the one-definition rule.
 
 set(DELTARULE_SOURCES
-    activation dataset inference kernels layers loss memory network objective optimizer random scaling team
-    trainer workspace)
+    activation dataset inference kernels layers loss memory network objective optimizer random scaling
+    sparse team trainer workspace)
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 
 set(DELTARULE_BINDINGS arrays module register_network register_random
-                       register_small_predictor register_specs register_trainer)
+                       register_small_predictor register_specs
+                       register_trainer)
 list(TRANSFORM DELTARULE_BINDINGS PREPEND "${PROJECT_SOURCE_DIR}/cpp/bindings/")
 list(TRANSFORM DELTARULE_BINDINGS APPEND ".cpp")
 
