@@ -9,7 +9,7 @@ list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 
 set(DELTARULE_BINDINGS arrays module register_network register_random
-                       register_small_predictor register_specs
+                       register_small_predictor register_sparse register_specs
                        register_trainer)
 list(TRANSFORM DELTARULE_BINDINGS PREPEND "${PROJECT_SOURCE_DIR}/cpp/bindings/")
 list(TRANSFORM DELTARULE_BINDINGS APPEND ".cpp")
