@@ -8,8 +8,6 @@
 
 namespace deltarule::bindings {
 
-namespace {
-
 DType dtype_of(const py::dtype &dtype, const char *name) {
     const auto size = dtype.itemsize();
     switch (dtype.kind()) {
@@ -36,17 +34,19 @@ DType dtype_of(const py::dtype &dtype, const char *name) {
                          py::str(dtype).cast<std::string>());
 }
 
-} // namespace
+bool is_byte_swapped(const py::dtype &dtype) {
+    constexpr char kForeign = std::endian::native == std::endian::little ? '>' : '<';
+    return dtype.byteorder() == kForeign;
+}
 
 ArrayView view_of(const py::array &array, const char *name) {
     if (array.ndim() != 2)
         throw std::invalid_argument(std::string(name) + " must have 2 dimensions, got " +
                                     std::to_string(array.ndim()));
-    constexpr char kForeign = std::endian::native == std::endian::little ? '>' : '<';
     ArrayView view;
     view.data = static_cast<const std::byte *>(array.data());
     view.dtype = dtype_of(array.dtype(), name);
-    view.byte_swapped = array.dtype().byteorder() == kForeign;
+    view.byte_swapped = is_byte_swapped(array.dtype());
     view.rows = array.shape(0);
     view.columns = array.shape(1);
     view.row_stride = array.strides(0);

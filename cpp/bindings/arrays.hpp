@@ -5,6 +5,7 @@
 
 #include "deltarule/dataset.hpp"
 #include "deltarule/objective.hpp"
+#include "deltarule/sparse.hpp"
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -16,30 +17,65 @@ namespace deltarule::bindings {
 
 namespace py = pybind11;
 
+// TypeError for a dtype that the core does not read.
+DType dtype_of(const py::dtype &dtype, const char *name);
+bool is_byte_swapped(const py::dtype &dtype);
+
 // A view of a two-dimensional numeric array. TypeError for any other.
 ArrayView view_of(const py::array &array, const char *name);
 
-// A row source over an array, which it keeps alive.
-template <class T> struct OwnedSource {
-    OwnedSource(py::array a, const char *name)
-        : array(std::move(a)), source(view_of(array, name)) {}
-    py::array array;
-    StridedSource<T> source;
+// A CSR matrix over three arrays, which it keeps alive.
+struct SparseRows {
+    SparseRows(py::array data, py::array indices, py::array indptr, Index n_columns);
+    py::array data, indices, indptr;
+    SparseMatrix matrix;
+};
+
+// What X may be: an array or SparseRows.
+class Rows : public py::object {
+    PYBIND11_OBJECT(Rows, py::object, is_rows)
+  private:
+    static bool is_rows(PyObject *object) {
+        return py::isinstance<py::array>(object) || py::isinstance<SparseRows>(object);
+    }
+};
+
+// A source of the rows of an array or of SparseRows, which it keeps alive.
+template <class T> class OwnedSource {
+  public:
+    OwnedSource(const py::array &array, const char *name)
+        : owner_(array), source_(std::make_unique<StridedSource<T>>(view_of(array, name))) {}
+    OwnedSource(const Rows &rows, const char *name) : OwnedSource(made_of(rows, name)) {}
+    const Source<T> &operator*() const { return *source_; }
+    const Source<T> *operator->() const { return source_.get(); }
+
+  private:
+    OwnedSource(py::object owner, std::unique_ptr<const Source<T>> source)
+        : owner_(std::move(owner)), source_(std::move(source)) {}
+    static OwnedSource made_of(const Rows &rows, const char *name) {
+        if (py::isinstance<py::array>(rows))
+            return {py::reinterpret_borrow<py::array>(rows), name};
+        const auto &sparse = py::cast<const SparseRows &>(rows);
+        return {rows, std::make_unique<SparseSource<T>>(sparse.matrix)};
+    }
+
+    py::object owner_;
+    std::unique_ptr<const Source<T>> source_;
 };
 
 // X, y and weights of one call, kept alive.
 template <class T> struct OwnedExamples {
-    OwnedExamples(const py::array &X, const py::array &y, const std::optional<py::array> &w,
+    OwnedExamples(const Rows &X, const py::array &y, const std::optional<py::array> &w,
                   ArgumentNames names = {})
         : inputs(X, "X"), targets(y, "y") {
         if (w)
             weights.emplace(*w, "sample_weight");
-        const Index rows = inputs.source.rows();
-        if (weights && weights->source.width() != 1)
+        const Index rows = inputs->rows();
+        if (weights && (*weights)->width() != 1)
             throw std::invalid_argument("sample_weight must be one column");
-        if (targets.source.rows() != rows || (weights && weights->source.rows() != rows))
+        if (targets->rows() != rows || (weights && (*weights)->rows() != rows))
             throw std::invalid_argument("X, y and sample_weight must have the same number of rows");
-        view = {&inputs.source, &targets.source, weights ? &weights->source : nullptr, names};
+        view = {&*inputs, &*targets, weights ? &**weights : nullptr, names};
     }
     OwnedExamples(const OwnedExamples &) = delete;
     OwnedExamples &operator=(const OwnedExamples &) = delete;
@@ -93,3 +129,8 @@ inline void raise_if_abandoned(bool finished) {
 }
 
 } // namespace deltarule::bindings
+
+// How signatures name the type.
+template <> struct pybind11::detail::handle_type_name<deltarule::bindings::Rows> {
+    static constexpr auto name = const_name("numpy.ndarray | SparseRows");
+};

@@ -32,6 +32,7 @@ PYBIND11_MODULE(DELTARULE_MODULE, m, py::mod_gil_not_used()) {
     m.def("build_info", &build_info, "CPU level, compiler and Eigen version.");
     register_specs(m);
     register_random(m);
+    register_sparse(m);
     register_network<float>(m, "Network32", "Trace32");
     register_network<double>(m, "Network64", "Trace64");
     register_small_predictor<float>(m, "SmallPredictor32");

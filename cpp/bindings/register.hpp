@@ -6,6 +6,7 @@
 namespace deltarule::bindings {
 
 void register_specs(pybind11::module_ &m);
+void register_sparse(pybind11::module_ &m);
 void register_random(pybind11::module_ &m);
 template <class T> void register_network(pybind11::module_ &m, const char *name, const char *trace);
 template <class T> void register_small_predictor(pybind11::module_ &m, const char *name);

@@ -15,10 +15,10 @@ namespace {
 
 using Weights = std::optional<py::array>;
 
-template <class T> void check_width(const Network<T> &network, const py::array &X) {
-    if (X.ndim() == 2 && X.shape(1) != network.n_inputs())
+template <class T> void check_width(const Network<T> &network, const Source<T> &X) {
+    if (X.width() != network.n_inputs())
         throw std::invalid_argument("X must have " + std::to_string(network.n_inputs()) +
-                                    " columns, got " + std::to_string(X.shape(1)));
+                                    " columns, got " + std::to_string(X.width()));
 }
 
 template <class T> std::vector<std::map<std::string, Index>> layout(const Network<T> &network) {
@@ -34,26 +34,26 @@ template <class T> std::vector<std::map<std::string, Index>> layout(const Networ
 }
 
 template <class T>
-void predict_into(const Network<T> &network, const py::array &X, py::array out, int n_threads) {
-    check_width(network, X);
+void predict_into(const Network<T> &network, const Rows &X, py::array out, int n_threads) {
     const OwnedSource<T> source(X, "X");
-    T *data = contiguous_data<T>(out, source.source.rows() * network.n_outputs(), "out");
+    check_width(network, *source);
+    T *data = contiguous_data<T>(out, source->rows() * network.n_outputs(), "out");
     if (!out.writeable())
         throw std::invalid_argument("out must be writeable");
     bool finished = true;
     {
         ReleaseGil release;
-        if (source.source.rows() > 0)
-            finished = predict(network, source.source, signal_poll(release), n_threads, data);
+        if (source->rows() > 0)
+            finished = predict(network, *source, signal_poll(release), n_threads, data);
     }
     raise_if_abandoned(finished);
 }
 
 template <class T>
-double loss_of(const Network<T> &network, const py::array &X, const py::array &y, const Weights &w,
+double loss_of(const Network<T> &network, const Rows &X, const py::array &y, const Weights &w,
                const LossSpec &loss, const Pass &pass, int n_threads, T *gradient) {
-    check_width(network, X);
     const OwnedExamples<T> data(X, y, w);
+    check_width(network, *data.view.X);
     double value = 0;
     bool finished = true;
     {
@@ -74,13 +74,12 @@ template <class T> Pass pass_for(const Network<T> &network, std::uint64_t seed, 
 }
 
 template <class T>
-py::tuple backward_of(const Network<T> &network, const py::array &X,
-                      const py::array &output_gradient, std::uint64_t seed, bool training,
-                      int n_threads) {
-    check_width(network, X);
+py::tuple backward_of(const Network<T> &network, const Rows &X, const py::array &output_gradient,
+                      std::uint64_t seed, bool training, int n_threads) {
     const OwnedSource<T> source(X, "X"), given(output_gradient, "output_gradient");
-    const Index rows = source.source.rows();
-    if (given.source.rows() != rows || given.source.width() != network.n_outputs())
+    check_width(network, *source);
+    const Index rows = source->rows();
+    if (given->rows() != rows || given->width() != network.n_outputs())
         throw std::invalid_argument("output_gradient must have one row for each of X and " +
                                     std::to_string(network.n_outputs()) + " columns");
     py::array_t<T> gradient(network.n_parameters());
@@ -91,9 +90,9 @@ py::tuple backward_of(const Network<T> &network, const py::array &X,
         ReleaseGil release;
         Buffer<T> sum(network.n_parameters()); // aligned, with room for whole packets
         if (rows > 0)
-            finished = backward(network, source.source, given.source,
-                                pass_for(network, seed, training), signal_poll(release), n_threads,
-                                sum.data(), input_gradient.mutable_data());
+            finished = backward(network, *source, *given, pass_for(network, seed, training),
+                                signal_poll(release), n_threads, sum.data(),
+                                input_gradient.mutable_data());
         std::copy_n(sum.data(), sum.size(), gradient.mutable_data());
     }
     raise_if_abandoned(finished);
@@ -101,9 +100,9 @@ py::tuple backward_of(const Network<T> &network, const py::array &X,
 }
 
 template <class T>
-void fit_scaling_of(Network<T> &network, const py::array &X, const py::array &y, const Weights &w) {
-    check_width(network, X);
+void fit_scaling_of(Network<T> &network, const Rows &X, const py::array &y, const Weights &w) {
     const OwnedExamples<T> data(X, y, w);
+    check_width(network, *data.view.X);
     bool finished = true;
     {
         ReleaseGil release;
@@ -119,11 +118,11 @@ template <class T> void set_fitted(Network<T> &network, const std::vector<bool> 
 }
 
 template <class T>
-std::unique_ptr<Trace<T>> trace_of(const Network<T> &network, const py::array &X,
-                                   const py::array &y, const Weights &w, const LossSpec &loss,
-                                   std::uint64_t seed, bool training) {
-    check_width(network, X);
+std::unique_ptr<Trace<T>> trace_of(const Network<T> &network, const Rows &X, const py::array &y,
+                                   const Weights &w, const LossSpec &loss, std::uint64_t seed,
+                                   bool training) {
     const OwnedExamples<T> data(X, y, w);
+    check_width(network, *data.view.X);
     const ReleaseGil release;
     return std::make_unique<Trace<T>>(network, loss, data.view, pass_for(network, seed, training));
 }
@@ -180,13 +179,13 @@ template <class T> void register_network(py::module_ &m, const char *name, const
         .def("fit_scaling", &fit_scaling_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true))
         .def(
             "evaluate",
-            [](const N &n, const py::array &X, const py::array &y, const Weights &w,
+            [](const N &n, const Rows &X, const py::array &y, const Weights &w,
                const LossSpec &loss,
                int n_threads) { return loss_of<T>(n, X, y, w, loss, Pass{}, n_threads, nullptr); },
             "X"_a, "y"_a, "sample_weight"_a.none(true), "loss"_a, "n_threads"_a)
         .def(
             "gradient",
-            [](const N &n, const py::array &X, const py::array &y, const Weights &w,
+            [](const N &n, const Rows &X, const py::array &y, const Weights &w,
                const LossSpec &loss, std::uint64_t seed, bool training, int n_threads,
                py::array out) {
                 T *data = contiguous_data<T>(out, n.n_parameters(), "out");

@@ -69,8 +69,8 @@ template <class T> struct BoundTrainer : Trainer<T> {
 };
 
 template <class T>
-void set_data(BoundTrainer<T> &t, const py::array &X, const py::array &y, const Weights &w,
-              const Weights &validation_X, const Weights &validation_y,
+void set_data(BoundTrainer<T> &t, const Rows &X, const py::array &y, const Weights &w,
+              const std::optional<Rows> &validation_X, const Weights &validation_y,
               const Weights &validation_weight) {
     auto data = std::make_unique<OwnedExamples<T>>(X, y, w);
     std::unique_ptr<OwnedExamples<T>> validation;
@@ -107,7 +107,7 @@ template <class T> const char *run(BoundTrainer<T> &t, const RunOptions &options
 }
 
 template <class T>
-double step(BoundTrainer<T> &t, const py::array &X, const py::array &y, const Weights &w,
+double step(BoundTrainer<T> &t, const Rows &X, const py::array &y, const Weights &w,
             int n_threads) {
     const OwnedExamples<T> batch(X, y, w);
     if (batch.view.X->width() != t.network().n_inputs() || batch.view.X->rows() < 1)

@@ -4,12 +4,13 @@
 
 set(DELTARULE_SOURCES
     activation dataset inference kernels layers loss memory network objective optimizer random scaling
-    squared_weights team trainer workspace)
+    sparse squared_weights team trainer workspace)
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 
 set(DELTARULE_BINDINGS arrays module register_network register_random
-                       register_small_predictor register_specs register_trainer)
+                       register_small_predictor register_sparse register_specs
+                       register_trainer)
 list(TRANSFORM DELTARULE_BINDINGS PREPEND "${PROJECT_SOURCE_DIR}/cpp/bindings/")
 list(TRANSFORM DELTARULE_BINDINGS APPEND ".cpp")
 

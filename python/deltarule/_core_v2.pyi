@@ -1,17 +1,30 @@
 # The compiled core: what the bindings export. Users have deltarule.Network and deltarule.Trainer.
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
+_Rows: TypeAlias = "_Array | SparseRows"
 _Floats = NDArray[np.floating[Any]]
 _Status = Literal["paused", "epoch", "max_steps", "epochs", "converged", "diverged"]
 
 def build_info() -> dict[str, str]: ...
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
 def row_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]: ...
+
+@final
+class SparseRows:
+    def __init__(self, data: _Array, indices: _Array, indptr: _Array, n_columns: int) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def data(self) -> _Array: ...
+    @property
+    def indices(self) -> _Array: ...
+    @property
+    def indptr(self) -> _Array: ...
 
 @final
 class LayerSpec:
@@ -124,11 +137,11 @@ class _Network:
     @fitted.setter
     def fitted(self, flags: Sequence[bool]) -> None: ...
     def layout(self) -> list[dict[str, int]]: ...
-    def predict(self, X: _Array, out: _Floats, n_threads: int) -> None: ...
-    def fit_scaling(self, X: _Array, y: _Array, sample_weight: _Array | None) -> None: ...
+    def predict(self, X: _Rows, out: _Floats, n_threads: int) -> None: ...
+    def fit_scaling(self, X: _Rows, y: _Array, sample_weight: _Array | None) -> None: ...
     def evaluate(
         self,
-        X: _Array,
+        X: _Rows,
         y: _Array,
         sample_weight: _Array | None,
         loss: LossSpec,
@@ -136,7 +149,7 @@ class _Network:
     ) -> float: ...
     def gradient(
         self,
-        X: _Array,
+        X: _Rows,
         y: _Array,
         sample_weight: _Array | None,
         loss: LossSpec,
@@ -146,7 +159,7 @@ class _Network:
         out: _Floats,
     ) -> float: ...
     def backward(
-        self, X: _Array, output_gradient: _Array, seed: int, training: bool, n_threads: int
+        self, X: _Rows, output_gradient: _Array, seed: int, training: bool, n_threads: int
     ) -> tuple[_Floats, _Floats]: ...
 
 class _Trace:
@@ -164,16 +177,16 @@ class _SmallPredictor:
 class _Trainer:
     def set_data(
         self,
-        X: _Array,
+        X: _Rows,
         y: _Array,
         sample_weight: _Array | None,
-        validation_X: _Array | None,
+        validation_X: _Rows | None,
         validation_y: _Array | None,
         validation_weight: _Array | None,
     ) -> None: ...
     def clear_data(self) -> None: ...
     def run(self, options: RunOptions) -> _Status: ...
-    def step(self, X: _Array, y: _Array, sample_weight: _Array | None, n_threads: int) -> float: ...
+    def step(self, X: _Rows, y: _Array, sample_weight: _Array | None, n_threads: int) -> float: ...
     def step_small(self, X: object, y: object) -> float | None: ...
     def apply(self, gradient: _Floats) -> None: ...
     def set_learning_rate(self, rate: float) -> None: ...
@@ -190,7 +203,7 @@ class _Trainer:
 class Network32(_Network):
     def trace(
         self,
-        X: _Array,
+        X: _Rows,
         y: _Array,
         sample_weight: _Array | None,
         loss: LossSpec,
@@ -202,7 +215,7 @@ class Network32(_Network):
 class Network64(_Network):
     def trace(
         self,
-        X: _Array,
+        X: _Rows,
         y: _Array,
         sample_weight: _Array | None,
         loss: LossSpec,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deltarule import _settings
+from deltarule import _settings, _validation
 from deltarule import metrics as metrics_module
 from deltarule._architecture import output_activation
 from deltarule._validation import Array, Data
@@ -28,7 +28,7 @@ def compute(
     """Return every metric on `data`, from one prediction in inference mode."""
     if not metrics:
         return {}
-    predicted = network.predict(data.X, n_threads=n_threads)
+    predicted = network._predict_rows(data.X, None, n_threads)
     predicted.flags.writeable = False  # a metric reads: one that sorts must not sort for the next
     true = data.y.view()
     true.flags.writeable = False
@@ -49,7 +49,7 @@ def compute(
 
 def check(network: Network, data: Data, loss: Loss, metrics: Metrics) -> None:
     """Try the metrics of the package on two rows, so that a misfit shows before any training."""
-    few = Data(data.X[:2], data.y[:2], None)
+    few = Data(_validation.first_rows(data.X, 2), data.y[:2], None)
     for key, metric in metrics.items():
         if metric in metrics_module.BY_NAME.values():
             try:

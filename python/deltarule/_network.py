@@ -14,7 +14,7 @@ from deltarule._network_state import NetworkState
 from deltarule._specs import loss_spec
 from deltarule._summary import summary_table
 from deltarule._trace import Trace
-from deltarule._validation import Array, Data
+from deltarule._validation import Array, Data, MatrixLike, Rows
 from deltarule.metrics import resolve as resolve_metrics
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Network(NetworkState):
         return f"{type(self).__name__}([{', '.join(entries)}], dtype={dtype!r}, seed={seed})"
 
     def predict(
-        self, X: ArrayLike, out: Array | None = None, *, n_threads: int | None = None
+        self, X: MatrixLike, out: Array | None = None, *, n_threads: int | None = None
     ) -> Array:
         """Return the outputs of the network, in inference mode.
 
@@ -114,8 +114,8 @@ class Network(NetworkState):
 
         Parameters
         ----------
-        X : array_like (n, n_0)
-            Rows, of any real dtype and layout; n may be 0.
+        X : array_like or sparse matrix (n, n_0)
+            Rows, of any real dtype and layout, or of SciPy's sparse formats; n may be 0.
         out : ndarray (n, n_L), optional
             C-contiguous, of the network's dtype: filled and returned.
         n_threads : int, optional
@@ -142,20 +142,24 @@ class Network(NetworkState):
             small = self._predict_small(X, out)
             if small is not None:
                 return small
-        rows = _validation.matrix("X", X, self._widths[0], empty=True)
+        return self._predict_rows(
+            _validation.matrix("X", X, self._widths[0], empty=True), out, n_threads
+        )
+
+    def _predict_rows(self, rows: Rows, out: Array | None, n_threads: int | None) -> Array:
+        """Predict rows that were checked."""
         shape = (rows.shape[0], self._widths[1])
         if out is None:
             result = np.empty(shape, self._dtype)
         else:
             result = _validation.output("out", out, shape, self._dtype)
-            if np.may_share_memory(result, rows):
-                rows = rows.copy()
+            rows = _validation.apart_from(result, rows)
         self._core.predict(rows, result, _threads.resolve(n_threads))
         return result
 
     def evaluate(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         loss: LossName | Loss | None = None,
         metrics: Sequence[Metric] = (),
@@ -203,7 +207,7 @@ class Network(NetworkState):
 
     def gradient(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         loss: LossName | Loss | None = None,
         *,
@@ -248,13 +252,13 @@ class Network(NetworkState):
         return value, gradient
 
     def backward(
-        self, X: ArrayLike, output_gradient: ArrayLike, *, training: bool = False
+        self, X: MatrixLike, output_gradient: ArrayLike, *, training: bool = False
     ) -> tuple[Array, Array]:
         """Carry a gradient of your own back from the output: for losses outside of deltarule.
 
         Parameters
         ----------
-        X : array_like (n, n_0)
+        X : array_like or sparse matrix (n, n_0)
             The batch.
         output_gradient : array_like (n, n_L)
             ∂L/∂output of every row; nothing is divided by n.
@@ -291,7 +295,7 @@ class Network(NetworkState):
 
     def trace(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         loss: LossName | Loss | None = None,
         *,
@@ -336,7 +340,7 @@ class Network(NetworkState):
 
     def fit(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         *,
         loss: LossName | Loss | None = None,
@@ -345,7 +349,7 @@ class Network(NetworkState):
         batch_size: int | None = 32,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
-        validation_data: Sequence[ArrayLike] | None = None,
+        validation_data: Sequence[MatrixLike] | None = None,
         metrics: Sequence[Metric] = (),
         tol: float | None = None,
         patience: int = 10,
@@ -362,8 +366,10 @@ class Network(NetworkState):
 
         Parameters
         ----------
-        X : array_like (n, n_0)
-            Rows, n >= 1: bool, integers or floats of any layout, read in place; finite.
+        X : array_like or sparse matrix (n, n_0)
+            Rows, n >= 1: bool, integers or floats of any layout, read in place; finite. A sparse
+            matrix of SciPy (CSR in place, other formats by ``.tocsr()``) is never made dense, and
+            gives the bits of its ``.toarray()``.
         y : array_like (n, n_L)
             Targets; (n,) if one wide, or class indices (n,) for a cross-entropy; finite.
         loss : str or Loss, optional

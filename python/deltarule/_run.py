@@ -149,7 +149,7 @@ class Run:
 
     def _show_bar(self) -> None:
         if _progress.wanted(self._settings.progress):
-            n_rows = len(self._data.train.X)
+            n_rows = self._data.train.X.shape[0]
             self._bar = _progress.Progress(self._settings.epochs, n_rows, self._core.progress)
 
     def _close_bar(self) -> None:
@@ -187,7 +187,7 @@ class Run:
         return seconds, steps
 
     def _options(self, seconds_left: float | None, steps_left: int | None) -> core.RunOptions:
-        settings, n_rows = self._settings, len(self._data.train.X)
+        settings, n_rows = self._settings, self._data.train.X.shape[0]
         slices = [] if seconds_left is None else [seconds_left]
         if self._bar is not None:
             slices.append(_progress.INTERVAL)

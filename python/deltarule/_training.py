@@ -18,6 +18,7 @@ from deltarule._history import History
 from deltarule._network import Network
 from deltarule._run import Run, RunData, RunSettings
 from deltarule._specs import CoreTrainer, loss_spec, optimizer_spec
+from deltarule._validation import MatrixLike
 from deltarule.callbacks import resolve as resolve_callbacks
 from deltarule.metrics import resolve as resolve_metrics
 
@@ -92,13 +93,13 @@ class Trainer:
             return core.Trainer32(network, loss, optimizer_spec(self.optimizer), self.seed)
         return core.Trainer64(network, loss, optimizer_spec(self.optimizer), self.seed)
 
-    def step(self, Xb: ArrayLike, yb: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def step(self, Xb: MatrixLike, yb: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one training step on one batch.
 
         Parameters
         ----------
         Xb, yb, sample_weight : array_like
-            The batch, as in ``Network.fit``.
+            The batch, as in ``Network.fit``: Xb may be a sparse matrix.
 
         Returns
         -------
@@ -184,14 +185,14 @@ class Trainer:
 
     def run(
         self,
-        X: ArrayLike,
+        X: MatrixLike,
         y: ArrayLike,
         *,
         epochs: int = 100,
         batch_size: int | None = 32,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
-        validation_data: Sequence[ArrayLike] | None = None,
+        validation_data: Sequence[MatrixLike] | None = None,
         metrics: Sequence[Metric] = (),
         tol: float | None = None,
         patience: int = 10,
@@ -208,8 +209,8 @@ class Trainer:
         Parameters
         ----------
         X, y : array_like
-            The training rows. A run that goes on inside an epoch needs the same number of rows,
-            `batch_size` and `shuffle`, and for the same bits the same rows.
+            The training rows, as in ``Network.fit``. A run that goes on inside an epoch needs the
+            same number of rows, `batch_size` and `shuffle`, and for the same bits the same rows.
         epochs : int, default 100
             Total since the trainer was made, not of this call: a resumed run called with the same
             arguments ends where the uninterrupted one would.

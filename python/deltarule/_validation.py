@@ -2,18 +2,34 @@
 
 The core reads bool, integers and float16/32/64 in place, in any byte order and with any strides.
 So an array of those is passed on as it is; only lists, object arrays and long doubles are copied.
+A sparse X goes to the core as the three arrays of its CSR form, likewise in place; SciPy itself is
+never imported here.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from deltarule import _settings
+from deltarule._dispatch import core
 
 Array = NDArray[Any]
+Rows: TypeAlias = Array | core.SparseRows
+
+
+class SparseMatrix(Protocol):
+    """A sparse matrix or array of SciPy, in any of its formats."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def tocsr(self) -> Any: ...
+
+
+MatrixLike: TypeAlias = ArrayLike | SparseMatrix
 
 _READ_IN_PLACE = frozenset("?bBhHiIlLqQefd")  # dtype.char: bool, integers, float16/32/64
 
@@ -21,7 +37,7 @@ _READ_IN_PLACE = frozenset("?bBhHiIlLqQefd")  # dtype.char: bool, integers, floa
 class Data(NamedTuple):
     """Rows as the core takes them: X (n, n_0), y (n, n_L) or class indices (n, 1), w (n, 1)."""
 
-    X: Array
+    X: Rows
     y: Array
     weight: Array | None
 
@@ -73,21 +89,73 @@ def _from_objects(name: str, array: Array) -> Array:
         raise ValueError(f"{name} must hold real numbers, got an object array: {error}") from error
 
 
-def matrix(name: str, value: Any, width: int, *, empty: bool = False) -> Array:
-    """Return `value` as an array of shape (n, width); n may be 0 only if `empty`."""
-    array = numbers(name, value)
-    if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"{name} must have shape (n, {width}), got {_shape_and_hint(array, name)}")
-    if not empty and array.shape[0] == 0:
-        raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
-    return array
+def matrix(name: str, value: Any, width: int, *, empty: bool = False) -> Rows:
+    """Return `value` as rows of shape (n, width); n may be 0 only if `empty`."""
+    is_sparse = _is_sparse(value)
+    rows = value if is_sparse else numbers(name, value)
+    shape: tuple[int, ...] = rows.shape
+    if len(shape) != 2 or shape[1] != width:
+        raise ValueError(f"{name} must have shape (n, {width}), got {_shape_and_hint(shape, name)}")
+    if not empty and shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {shape}")
+    return _sparse_rows(name, value) if is_sparse else rows
 
 
-def _shape_and_hint(array: Array, name: str) -> str:
-    if array.ndim != 1:
-        return str(array.shape)
+def _is_sparse(value: Any) -> bool:
+    return type(value) is not np.ndarray and hasattr(value, "tocsr") and hasattr(value, "format")
+
+
+def _sparse_rows(name: str, value: Any) -> core.SparseRows:
+    """Return a sparse matrix (n, width) as what the core reads."""
+    if value.dtype.kind not in "buif":
+        expected = "real numbers (bool, integer or float)"
+        raise ValueError(f"{name} must hold {expected}, got dtype {value.dtype}")
+    n_rows, n_columns = value.shape
+    if value.format == "csc":  # the conversion to CSR trusts these arrays
+        _compressed(name, value, (n_columns, n_rows))
+    return _compressed(name, value.tocsr(), (n_rows, n_columns))
+
+
+def _compressed(name: str, matrix: Any, shape: tuple[int, int]) -> core.SparseRows:
+    """Return the arrays of a compressed matrix, checked, and copied only if they must be."""
+    data = numbers(name, matrix.data)
+    try:
+        data = np.require(data, data.dtype.newbyteorder("="), "C")
+        given = [np.asarray(each) for each in (matrix.indices, matrix.indptr)]
+        index = np.int32 if all(each.dtype == np.int32 for each in given) else np.int64
+        indices, indptr = (
+            each.astype(index, order="C", casting="same_kind", copy=False) for each in given
+        )
+        if len(indptr) != shape[0] + 1:
+            raise ValueError(f"indptr must have {shape[0] + 1} numbers, got {len(indptr)}")
+        return core.SparseRows(data, indices, indptr, shape[1])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a well-formed sparse matrix: {error}") from error
+
+
+def first_rows(rows: Rows, count: int) -> Rows:
+    """Return at most `count` rows from the start, without a copy."""
+    if isinstance(rows, np.ndarray):
+        return rows[:count]
+    return core.SparseRows(rows.data, rows.indices, rows.indptr[: count + 1], rows.shape[1])
+
+
+def apart_from(out: Array, rows: Rows) -> Rows:
+    """Return `rows` in memory that writing to `out` does not change: a copy if there is doubt."""
+    if isinstance(rows, np.ndarray):
+        return rows.copy() if np.may_share_memory(out, rows) else rows
+    parts = (rows.data, rows.indices, rows.indptr)
+    if not any(np.may_share_memory(out, part) for part in parts):
+        return rows
+    data, indices, indptr = (part.copy() for part in parts)
+    return core.SparseRows(data, indices, indptr, rows.shape[1])
+
+
+def _shape_and_hint(shape: tuple[int, ...], name: str) -> str:
+    if len(shape) != 1:
+        return str(shape)
     return (
-        f"{array.shape}; use {name}.reshape(1, -1) for one row, "
+        f"{shape}; use {name}.reshape(1, -1) for one row, "
         f"{name}.reshape(-1, 1) for rows of one feature"
     )
 
