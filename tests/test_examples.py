@@ -31,7 +31,7 @@ def last_number(pattern, text):
 
 def test_every_example_has_a_test():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
-        "diabetes.py", "digits.py", "own_loop.py", "watch_backpropagation.py",
+        "diabetes.py", "digits.py", "own_loop.py", "scikit_learn.py", "watch_backpropagation.py",
     }  # fmt: skip
 
 

@@ -51,8 +51,8 @@ template <class T> void softmax_slope_column(Index rows, const T *a, T *d) {
         simd::store(d + i, simd::mul(simd::load<V>(a + i), simd::sub(simd::load<V>(d + i), dot)));
 }
 
-// What is used in a loop is captured by value below: a store of a packet may alias anything, so
-// that captured references would be read again and again.
+// Loops below work on variables of their own: a store of a packet may alias anything that has an
+// address, such as what a lambda captured, which would be read again and again.
 
 // Columns without a gap between their last packet and the next column are one long column.
 template <class T> bool gapless(Index rows, Index ld) {
@@ -87,9 +87,13 @@ void activate(const Activation &activation, Index rows, Index n, Columns<T> z, C
         n = 1;
     }
     visit_activation(activation, [=](auto f) {
-        for (Index j = 0; j < n; ++j)
-            for (Index i = 0; i < rows; i += simd::kLanes<T>)
-                simd::store(a.column(j) + i, f.value(simd::load<V>(z.column(j) + i)));
+        const Index end = rows;
+        for (Index j = 0; j < n; ++j) {
+            const T *zp = z.column(j);
+            T *ap = a.column(j);
+            for (Index i = 0; i < end; i += simd::kLanes<T>)
+                simd::store(ap + i, f.value(simd::load<V>(zp + i)));
+        }
     });
 }
 
@@ -99,12 +103,14 @@ void add_bias_and_activate(const Activation &activation, Index rows, Index n, co
     using V = simd::Packet<T>;
     const bool apart = z.data != a.data;
     visit_activation(activation, [=](auto f) {
+        const Index columns = n, z_ld = z.ld, a_ld = a.ld;
+        const bool keeps_z = apart;
         for (Index i = 0; i < rows; i += simd::kLanes<T>) {
             const V bias = simd::load<V>(b + i);
             T *zp = z.data + i, *ap = a.data + i;
-            for (Index j = 0; j < n; ++j, zp += z.ld, ap += a.ld) {
+            for (Index j = 0; j < columns; ++j, zp += z_ld, ap += a_ld) {
                 const V sum = simd::add(simd::load<V>(zp), bias);
-                if (apart)
+                if (keeps_z)
                     simd::store(zp, sum);
                 simd::store(ap, f.value(sum));
             }
@@ -128,13 +134,15 @@ void multiply_by_slope(const Activation &activation, Index rows, Index n, Column
         n = 1;
     }
     visit_activation(activation, [=](auto f) {
-        for (Index j = 0; j < n; ++j)
-            for (Index i = 0; i < rows; i += simd::kLanes<T>) {
-                T *dp = d.column(j) + i;
-                const V slope =
-                    f.slope(simd::load<V>(z.column(j) + i), simd::load<V>(a.column(j) + i));
-                simd::store(dp, simd::mul(simd::load<V>(dp), slope));
+        const Index end = rows;
+        for (Index j = 0; j < n; ++j) {
+            const T *zp = z.column(j), *ap = a.column(j);
+            T *dp = d.column(j);
+            for (Index i = 0; i < end; i += simd::kLanes<T>) {
+                const V slope = f.slope(simd::load<V>(zp + i), simd::load<V>(ap + i));
+                simd::store(dp + i, simd::mul(simd::load<V>(dp + i), slope));
             }
+        }
     });
 }
 

@@ -71,17 +71,15 @@ template <class T, int NV> void column_sums(Columns<const T> in, Index n, T *sum
 template <class T>
 void bias_gradient(Index m, Index n, Columns<const T> delta, Index first,
                    const GradientSink<T> &sink, T *scratch) {
-    constexpr Index kMany = 8;
-    const Index packets = (m + simd::kLanes<T> - 1) / simd::kLanes<T>;
-    for (Index v = 0; v < packets;) {
-        const Index i = v * simd::kLanes<T>;
-        const bool many = packets - v >= kMany;
-        if (many)
-            column_sums<T, kMany>({delta.data + i, delta.ld}, n, scratch + i);
-        else
-            column_sums<T, 1>({delta.data + i, delta.ld}, n, scratch + i);
-        v += many ? kMany : 1;
-    }
+    Index packets = (m + simd::kLanes<T> - 1) / simd::kLanes<T>, place = 0;
+    const auto sum = [&]<int NV>(std::integral_constant<int, NV>) { // chains overlap
+        for (; packets >= NV; packets -= NV, place += NV * simd::kLanes<T>)
+            column_sums<T, NV>({delta.data + place, delta.ld}, n, scratch + place);
+    };
+    sum(std::integral_constant<int, 8>{});
+    sum(std::integral_constant<int, 4>{});
+    sum(std::integral_constant<int, 2>{});
+    sum(std::integral_constant<int, 1>{});
     T *values = scratch;
     if (sink.gradient) {
         values = sink.gradient + first;

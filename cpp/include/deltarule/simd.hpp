@@ -173,6 +173,12 @@ template <class V> V expm1(const V &x) {
 template <class V> V where_less(const V &x, const V &y, const V &yes, const V &no) {
     if constexpr (kWidth<V> == 1)
         return x < y ? yes : no;
+#if defined(EIGEN_VECTORIZE_AVX512) // without Eigen's way from mask to packet and back
+    else if constexpr (kWidth<V> == 16)
+        return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_LT_OQ), no, yes);
+    else if constexpr (kWidth<V> == 8)
+        return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(x, y, _CMP_LT_OQ), no, yes);
+#endif
     else
         return ei::pselect(ei::pcmp_lt(x, y), yes, no);
 }

@@ -31,7 +31,7 @@ class LossAndGradient:
     def __init__(self, estimator: BaseMLP, objective: Objective, rows: Rows) -> None:
         self._network = estimator.network_
         self._loss = objective.spec(of_step=False)
-        self._rows = rows
+        self._data = rows.for_core()
         n_rows, weight = rows.targets.shape[0], rows.weight
         total = n_rows if weight is None else float(np.sum(weight, dtype=np.float64))
         self._l2 = objective.alpha / total
@@ -43,12 +43,10 @@ class LossAndGradient:
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         """Return the loss and its gradient at theta, which becomes the network's."""
-        network, rows = self._network, self._rows
+        network = self._network
         network.theta[:] = theta
         gradient = np.empty(theta.size)
-        loss = network._core.gradient(
-            rows.X, rows.targets, rows.weight, self._loss, 0, False, self._n_threads, gradient
-        )
+        loss = network._core.gradient(*self._data, self._loss, 0, False, self._n_threads, gradient)
         W = theta * self._is_weight
         return loss + 0.5 * self._l2 * float(W @ W), gradient + self._l2 * W
 

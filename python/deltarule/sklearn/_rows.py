@@ -8,15 +8,20 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from deltarule._validation import Array
+from deltarule import _validation
+from deltarule._validation import Array, Data
 
 
 class Rows(NamedTuple):
-    """Rows as the core takes them: X (n, n_features), targets (n, k) or class numbers (n, 1)."""
+    """Rows with targets (n, k) or class numbers (n, 1), and weights (n, 1)."""
 
-    X: Any
+    X: Any  # array or sparse matrix (n, n_features)
     targets: Array
-    weight: Array | None  # (n, 1)
+    weight: Array | None
+
+    def for_core(self) -> Data:
+        """Return them as the core takes them."""
+        return Data(_validation.matrix("X", self.X, self.X.shape[1]), self.targets, self.weight)
 
 
 def weights(name: str, sample_weight: Any, X: Any) -> Array | None:

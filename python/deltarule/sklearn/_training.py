@@ -58,7 +58,8 @@ class StochasticFit:
         self._network._begin_training()
         try:
             validation = self._validation
-            self._core.set_data(*self._rows, *(validation or (None, None, None)))
+            given = (None, None, None) if validation is None else validation.for_core()
+            self._core.set_data(*self._rows.for_core(), *given)
             self._loop(1 if single_epoch else est.max_iter, single_epoch)
         except KeyboardInterrupt:
             self._record()
