@@ -10,11 +10,12 @@ namespace deltarule {
 template <class T>
 int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,
                        int n_threads) {
+    // In float32; a float64 counts as two.
     constexpr double kFlopsOfABatch = 10e6, kFlopsOfACall = 50e6;
     constexpr double kBesides = 4000; // what else a row costs, as if it were flops
     constexpr Index kRowsOfAThread = 16;
     const double flops_of_a_row =
-        2.0 * passes * static_cast<double>(network.n_parameters()) + kBesides;
+        (2.0 * passes * static_cast<double>(network.n_parameters()) + kBesides) * (sizeof(T) / 4);
     if (flops_of_a_row * static_cast<double>(batch) < kFlopsOfABatch ||
         flops_of_a_row * rows < kFlopsOfACall)
         return 1;

@@ -8,6 +8,7 @@ namespace deltarule {
 namespace {
 
 constexpr Index kBlock = 4096;
+constexpr Index kWorthAPhase = 8; // blocks: fewer are summed while the others would be woken
 
 // In 16 interleaved sums, which the compiler turns into packets of any width with the same bits.
 template <class T> double sum_of_squares(const T *x, Index count) {
@@ -37,12 +38,16 @@ template <class T> SquaredWeights<T>::SquaredWeights(const Network<T> &network) 
 
 template <class T> double SquaredWeights<T>::sum(const T *theta, Team &team) {
     const auto n_blocks = static_cast<Index>(blocks_.size());
-    team.run([&](int t) {
-        for (Index i = n_blocks * t / team.size(); i < n_blocks * (t + 1) / team.size(); ++i) {
+    const auto share = [&](int t, int n_threads) {
+        for (Index i = n_blocks * t / n_threads; i < n_blocks * (t + 1) / n_threads; ++i) {
             Block &block = blocks_[static_cast<std::size_t>(i)];
             block.sum = sum_of_squares(theta + block.first, block.count);
         }
-    });
+    };
+    if (n_blocks < kWorthAPhase)
+        share(0, 1);
+    else
+        team.run([&](int t) { share(t, team.size()); });
     double all = 0;
     for (const Block &block : blocks_)
         all += block.sum;

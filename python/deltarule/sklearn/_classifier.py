@@ -12,7 +12,7 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, column_or_1d
 
 from deltarule._validation import Array
 from deltarule.sklearn import _labels
@@ -338,15 +338,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _checked_targets(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Array]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-        )
+        X, y = self._checked_data(X, y, reset=reset)
         y = _flat(y)
         kind, classes = _labels.classes_of(y)
         if reset and not incremental:

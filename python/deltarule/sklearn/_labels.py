@@ -15,7 +15,6 @@ Kind = Literal["binary", "multiclass", "multilabel"]
 
 def classes_of(y: Any) -> tuple[Kind, Array]:
     """Return what the labels mean, and the sorted classes; for several labels their numbers."""
-    check_classification_targets(y)
     kind = type_of_target(y, input_name="y")
     if kind == "multilabel-indicator":
         return "multilabel", np.arange(y.shape[1])
@@ -24,7 +23,10 @@ def classes_of(y: Any) -> tuple[Kind, Array]:
             f"y must hold one class a row, or a 0/1 column for each label, got {kind} of shape "
             f"{y.shape}"
         )
-    return kind_of(classes := np.unique(y)), classes
+    if kind not in ("binary", "multiclass"):
+        check_classification_targets(y)  # raises
+    classes = np.unique(y)
+    return kind_of(classes), classes
 
 
 def kind_of(classes: Array) -> Kind:

@@ -13,7 +13,7 @@ from deltarule import Network
 from deltarule._validation import Array
 from deltarule.sklearn._link import Link, Shape, build, dtype_of, sizes_of
 
-_FEW = 4096  # numbers: so many are checked here, without what validate_data costs
+_FEW = 65536  # numbers: so many are checked here, without what validate_data costs
 
 
 class LinkedEstimator(BaseEstimator):
@@ -26,6 +26,7 @@ class LinkedEstimator(BaseEstimator):
     intercepts_: list[Array]
     out_activation_: str
     n_outputs_: int
+    n_features_in_: int
     _link: Link
 
     @property
@@ -76,7 +77,8 @@ class LinkedEstimator(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs (n, n_outputs), in the dtype that scikit-learn gives."""
         network = self.network_
-        rows = X if self._is_plain(X, network) else self._checked_rows(X)
+        plain = self._is_plain(X) and X.shape[1] == network.n_inputs
+        rows = X if plain else self._checked_rows(X)
         outputs: Array = network.predict(rows, n_threads=self.n_threads)
         return outputs if rows.dtype == np.float32 else outputs.astype(np.float64, copy=False)
 
@@ -84,13 +86,29 @@ class LinkedEstimator(BaseEstimator):
         rows = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         return rows if rows.dtype.kind in "biuf" else rows.astype(np.float64)
 
-    def _is_plain(self, X: Any, network: Network) -> bool:
+    def _checked_data(self, X: Any, y: Any, *, reset: bool, **checks: Any) -> tuple[Any, Any]:
+        """Return X and y as scikit-learn's validate_data gives them."""
+        if (
+            self._is_plain(X)
+            and type(y) is np.ndarray
+            and y.shape == X.shape[:1]
+            and y.dtype.char in "fdl"
+            and np.isfinite(y).all()
+            and (reset or self.n_features_in_ == X.shape[1])
+        ):
+            self.n_features_in_ = X.shape[1]
+            return X, y
+        checks |= {"accept_sparse": ["csr", "csc"], "multi_output": True}
+        dtypes = (np.float64, np.float32)
+        X, y = validate_data(self, X, y, dtype=dtypes, reset=reset, **checks)
+        return X, y
+
+    def _is_plain(self, X: Any) -> bool:
         """Whether X is a small array that needs nothing of what validate_data does."""
         return (
             type(X) is np.ndarray
             and X.ndim == 2
             and X.dtype.char in "fd"
-            and X.shape[1] == network.n_inputs
             and 0 < X.size <= _FEW
             and "feature_names_in_" not in self.__dict__
             and bool(np.isfinite(X).all())

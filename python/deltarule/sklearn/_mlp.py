@@ -22,6 +22,9 @@ from deltarule.sklearn._training import StochasticFit
 
 Validation = tuple[Any, Any, Any]  # X_val, y_val, sample_weight_val
 
+_VALID: set[object] = set()  # parameters that were checked, with their class
+_MOST_VALID = 1000
+
 
 class BaseMLP(CallbackSupportMixin, LinkedEstimator):
     """The common part of `MLPClassifier` and `MLPRegressor`."""
@@ -159,6 +162,17 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         if tasks is not None:
             tasks.close()
 
+    def _validate_params(self) -> None:
+        """Check the parameters, once for each set of plain values: it costs more than an epoch."""
+        values = [getattr(self, name) for name in self._parameter_constraints]
+        plain = all(map(_is_plain, values))
+        key = (type(self), *((type(each), each) for each in values)) if plain else None
+        if key in _VALID:
+            return
+        super()._validate_params()
+        if key is not None and len(_VALID) < _MOST_VALID:
+            _VALID.add(key)
+
     def _refuse_contradictions(self, incremental: bool) -> None:
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -258,6 +272,13 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a parameter is one that cannot change, and equal only to the like of it."""
+    if isinstance(value, tuple):
+        return all(type(each) is int for each in value)
+    return type(value) in (bool, int, float, str, type(None))
 
 
 def _hidden_sizes(sizes: Any) -> list[int]:

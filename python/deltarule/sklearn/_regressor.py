@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, TypeVar
 
-import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, column_or_1d
 
 from deltarule._validation import Array
 from deltarule.sklearn._mlp import BaseMLP
@@ -266,16 +265,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _checked_targets(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Array]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-        )
+        X, y = self._checked_data(X, y, reset=reset, y_numeric=True)
         return X, _columns(y)
 
     def _validation_targets(self, y: Any, like: Array) -> Array:
