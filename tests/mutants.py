@@ -35,8 +35,8 @@ MUTANTS = [
         "forward product",
         "the last input is left out of W x",
         "cpp/src/kernels.cpp",
-        "product<T>({m, n, k, W, m, in.data,",
-        "product<T>({m, n, k > 1 ? k - 1 : k, W, m, in.data,",
+        "product<T>({m, n, k, W, ldw, in.data,",
+        "product<T>({m, n, k > 1 ? k - 1 : k, W, ldw, in.data,",
     ),
     Mutant(
         "delta recursion",
@@ -47,10 +47,10 @@ MUTANTS = [
     ),
     Mutant(
         "bias gradient",
-        "twice the sum of delta",
+        "the last row is left out of the sum of delta",
         "cpp/src/kernels.cpp",
-        "static const T kOne = 1;",
-        "static const T kOne = 2;",
+        "bias_gradient(m, n, delta,",
+        "bias_gradient(m, n > 1 ? n - 1 : n, delta,",
     ),
     Mutant(
         "momentum",
@@ -62,7 +62,7 @@ MUTANTS = [
     Mutant(
         "factor of the MSE",
         "a - y instead of 2 (a - y)",
-        "cpp/src/loss.cpp",
+        "cpp/src/element_wise_loss.hpp",
         "gradient = simd::add(error, error);",
         "gradient = error;",
     ),

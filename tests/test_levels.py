@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 RESULTS = """
-    import json, os, sys
+    import importlib.util, json, os, sys, warnings
     import numpy as np
     sys.path.insert(0, sys.argv[1])
     import deltarule as dr
@@ -58,9 +58,23 @@ RESULTS = """
                   sample_weight=rng(width, 2).uniform(0, 2, 71), batch_size=33)
             found[f"{dtype} {width} wide one row"] = net.predict(X[:1].astype(dtype))
 
+    def estimators(dtype):
+        from deltarule.sklearn import MLPRegressor
+
+        X, y = rng(1).normal(size=(71, 5)).astype(dtype), rng(2).poisson(3.0, (71, 5))
+        for solver in ("sgd", "adam"):
+            model = MLPRegressor("poisson", (70, 70), solver=solver, max_iter=3, random_state=0,
+                                 batch_size=30, n_iter_no_change=np.inf)
+            with warnings.catch_warnings(action="ignore"):  # it has not converged
+                model.fit(X, y)
+            key = f"{dtype} estimator {solver}"
+            found[key + " theta"], found[key + " loss"] = model.network_.theta, model.loss_curve_
+
     for dtype in ("float32", "float64"):
         pairs(dtype)
         widths(dtype)
+        if importlib.util.find_spec("sklearn"):
+            estimators(dtype)
     np.savez(sys.argv[2], **found)
     print(json.dumps(dr.build_info()["cpu_level"]))
 """

@@ -232,3 +232,15 @@ def test_inside_a_pipeline(cls):
     assert same_bits(pipeline[-1], by_hand)
     assert pipeline[-1].validation_loss_curve_ == by_hand.validation_loss_curve_
     assert pipeline[-1].validation_scores_ == by_hand.validation_scores_
+
+
+@EITHER
+def test_no_change_at_all_is_no_stall_without_tolerance(cls):
+    """A loss of exactly the best counts as improved where `tol` is 0, in scikit-learn as well."""
+    X, y = problem(cls)
+    still = SMALL | {"solver": "sgd", "learning_rate_init": 1e-300, "shuffle": False, "tol": 0}
+    made = cls(**still, n_iter_no_change=2).fit(X, y)
+    assert len(set(made.loss_curve_)) == 1
+    assert made.n_iter_ == SMALL["max_iter"]
+    made = cls(**still | {"tol": 1e-12}, n_iter_no_change=2).fit(X, y)
+    assert made.n_iter_ == 4

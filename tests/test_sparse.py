@@ -86,6 +86,8 @@ def odd_matrices():
     explicit.data[::3] = 0
     negative_zero = X.copy()
     negative_zero.data[::3] = -0.0
+    vanishing = X.copy()  # in float32: to -0, whose sign stays
+    vanishing.data[::3], vanishing.data[1::3] = -1e-60, -1e-40
     order = np.concatenate([
         rng(row).permutation(np.arange(start, end))
         for row, (start, end) in enumerate(zip(X.indptr, X.indptr[1:], strict=False))
@@ -104,6 +106,7 @@ def odd_matrices():
     return {
         "explicit zeros": explicit,
         "negative zeros": negative_zero,
+        "vanishing": vanishing,
         "unsorted": unsorted,
         "duplicates": twice,
         "unsorted duplicates": unsorted_twice,
@@ -354,6 +357,19 @@ def malformed():
 def test_a_malformed_matrix_is_refused(task, name):
     X, match = malformed()[name]
     assert_refused(task, X, f"be a well-formed sparse matrix: {match}")
+
+
+def test_malformed_blocks_and_coordinates_are_refused():
+    net = dense((WIDTH, 3, 1), ("tanh", "identity"))
+    blocks = random().tobsr((1, 1))
+    blocks.indptr[3] = 10**9
+    with pytest.raises(ValueError, match="X must be a well-formed sparse matrix: indptr"):
+        net.predict(blocks)
+    for axis, name in enumerate(("row", "col")):
+        coordinates = random().tocoo()
+        coordinates.coords[axis][:] = 10**8
+        with pytest.raises(ValueError, match=f"X must be a well-formed sparse matrix: {name}"):
+            net.predict(coordinates)
 
 
 def test_a_malformed_csc_matrix_is_refused():

@@ -312,8 +312,8 @@ def test_validation_does_not_change_training():
 
 
 def test_penalties_are_in_the_loss_but_not_in_the_validation_loss():
-    X, Y = problem(40)
-    net = dense((3, 6, 2), ("tanh", "identity"))
+    X, Y = problem(40, n_inputs=100)
+    net = dense((100, 101, 2), ("tanh", "identity"))  # W_1 is summed in three blocks
     still = dr.SGD(learning_rate=0.0, l2=0.5)
     history = net.fit(X, Y, optimizer=still, epochs=1, validation_data=(X, Y))
     bare = net.evaluate(X, Y)["loss"]

@@ -166,6 +166,8 @@ template <class T> std::optional<Fault> first_fault(const Source<T> &source) {
             continue;
         const T *start = rows.data(), *end = start + count * width;
         const T *bad = std::find_if(start, end, [](T x) { return !std::isfinite(x); });
+        if (bad == end) // changed by another thread just now
+            continue;
         const Index row = first + (bad - start) / width;
         const Index column = (bad - start) % width;
         return Fault{row, column, source.value(row, column)};

@@ -76,14 +76,26 @@ struct Poisson {
     }
 };
 
-// Half the Poisson deviance, y log(y / e^z) − y + e^z: poisson and a term of y alone that makes it
-// 0 where e^z = y.
+// Half the Poisson deviance, y log(y / e^z) − y + e^z = y (e^d − 1 − d) with d = z − log y: 0 where
+// e^z = y, where the series keeps what the difference of large terms would lose.
 struct PoissonDeviance {
     static constexpr bool kCostly = true;
     template <class V> V operator()(const V &z, const V &y, V &gradient) const {
-        const V zero = simd::zero<V>();
-        const V constant = simd::sub(simd::mul(y, simd::log(y)), y);
-        return simd::add(Poisson{}(z, y, gradient), simd::where_less(zero, y, constant, zero));
+        const V zero = simd::zero<V>(), rate = simd::exp(z), d = simd::sub(z, simd::log(y));
+        gradient = simd::sub(rate, y);
+        const V far = simd::sub(gradient, simd::mul(y, d));
+        const V near = simd::mul(y, past_linear(d));
+        const V limit = simd::broadcast<V>(simd::Scalar<V>(0.5));
+        const V loss = simd::where_less(simd::abs(d), limit, near, far);
+        return simd::where_less(zero, y, loss, rate);
+    }
+    // e^d − 1 − d = Σ_{n ≥ 2} d^n / n! for |d| < 1/2, by Horner's rule.
+    template <class V> static V past_linear(const V &d) {
+        const V one = simd::broadcast<V>(1), half = simd::broadcast<V>(simd::Scalar<V>(0.5));
+        V sum = one;
+        for (int n = 15; n > 2; --n)
+            sum = simd::madd(simd::mul(d, simd::broadcast<V>(simd::Scalar<V>(1.0 / n))), sum, one);
+        return simd::mul(simd::mul(simd::mul(d, d), half), sum);
     }
 };
 

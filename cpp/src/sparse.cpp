@@ -142,10 +142,13 @@ template <class T> const std::byte *bytes_of(const std::vector<T> &vector) {
     return reinterpret_cast<const std::byte *>(vector.data());
 }
 
-// 0 + value, as in the sum that makes a row dense: a stored -0 counts as 0. Of the bits, because
-// subnormal numbers compare equal to 0 where they are flushed.
-template <class T> T added_to_zero(T value) {
-    return std::bit_cast<Bits<T>>(value) << 1 == 0 ? T(0) : value;
+// Whether the number stored at `place` is 0 or -0, which are 0 in the sum that makes a row dense.
+// Of the bits, because subnormal numbers compare equal to 0 where they are flushed.
+template <class S> bool is_zero(const std::byte *place) {
+    Bits<S> bits;
+    std::memcpy(&bits, place, sizeof bits);
+    constexpr auto kSign = static_cast<Bits<S>>(Bits<S>{1} << (8 * sizeof(S) - 1));
+    return bits == 0 || bits == kSign;
 }
 
 template <class T, class E, class I, bool kChecked>
@@ -156,11 +159,15 @@ bool gather_sparse(const SparseView &view, const Index *numbers, Index count, T 
         const auto [first, end] = range_of<I>(view, numbers[j]);
         for (Index k = first; k < end; ++k) {
             const Index column = index_at<I>(view.indices, k);
-            const T value = E::template load<T>(view.data + k * E::kSize);
+            if (!is_column(view, column)) // changed by another thread just now
+                continue;
+            const std::byte *place = view.data + k * E::kSize;
+            T value = E::template load<T>(place);
+            if constexpr (E::kMayBeInfinite)
+                value = is_zero<typename E::Stored>(place) ? T(0) : value;
             if constexpr (kChecked)
                 check.see(value);
-            if (is_column(view, column))
-                out[column] = added_to_zero(value);
+            out[column] = value;
         }
     }
     return check.all_finite();

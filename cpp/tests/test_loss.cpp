@@ -29,6 +29,7 @@ const std::vector<Case> kElementWise = {
     {{LossKind::huber, 0.5}, ActivationKind::identity},
     {{LossKind::binary_cross_entropy, 1}, ActivationKind::sigmoid},
     {{LossKind::poisson, 1}, ActivationKind::exp},
+    {{LossKind::poisson_deviance, 1}, ActivationKind::exp},
 };
 const Case kClassNumber = {{LossKind::cross_entropy, 1}, ActivationKind::softmax, true};
 const Case kClassShares = {{LossKind::cross_entropy, 1}, ActivationKind::softmax};
@@ -116,8 +117,12 @@ Exact exact_element(const LossSpec &spec, Real a, Real y) {
         return {std::max(a, 0.0L) - y * a + std::log1p(std::exp(-std::abs(a))),
                 {1 / (1 + std::exp(-a)) - y},
                 std::abs(a) + 1};
-    default:
+    case LossKind::poisson:
         return {std::exp(a) - y * a, {std::exp(a) - y}, std::exp(a) + std::abs(a) + 1};
+    default: {
+        const Real constant = y > 0 ? y * std::log(y) - y : 0;
+        return {std::exp(a) - y * a + constant, {std::exp(a) - y}, std::exp(a) + std::abs(a) + 1};
+    }
     }
 }
 

@@ -149,3 +149,19 @@ TEST(what_is_changed_after_the_check_stays_within_its_column) {
     CHECK_EQ(std::count(out.begin(), out.end(), 0.0F), 19);
     CHECK_EQ(out[18], 6.0F);
 }
+
+// A number that is not finite, in a place that is no longer there, is no fault: there is none.
+TEST(what_is_left_out_is_not_looked_at) {
+    Csr<double, std::int64_t> csr = {.data = {1, 2, 3, 4, 5, 6},
+                                     .indices = {0, 1, 2, 3, 0, 1},
+                                     .indptr = {0, 1, 2, 3, 4, 6},
+                                     .dtype = DType::float64};
+    const SparseMatrix matrix(csr.view());
+    const SparseSource<double> source(matrix);
+    std::fill(csr.data.begin(), csr.data.end(), check::kNan<double>);
+    std::fill(csr.indices.begin(), csr.indices.end(), -1);
+    const std::vector<Index> numbers = {0, 1, 2, 3, 4};
+    std::vector<double> out(20, -7.0);
+    CHECK(source.gather(numbers.data(), 5, out.data(), 4, Check::finite));
+    CHECK(!first_fault(source).has_value());
+}

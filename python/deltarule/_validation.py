@@ -111,9 +111,36 @@ def _sparse_rows(name: str, value: Any) -> core.SparseRows:
         expected = "real numbers (bool, integer or float)"
         raise ValueError(f"{name} must hold {expected}, got dtype {value.dtype}")
     n_rows, n_columns = value.shape
-    if value.format == "csc":  # the conversion to CSR trusts these arrays
-        _compressed(name, value, (n_columns, n_rows))
+    if value.format != "csr":
+        _check_before_conversion(name, value)
     return _compressed(name, value.tocsr(), (n_rows, n_columns))
+
+
+class _Compressed(NamedTuple):
+    """The arrays of a compressed matrix."""
+
+    data: Array
+    indices: Array
+    indptr: Array
+
+
+def _check_before_conversion(name: str, value: Any) -> None:
+    """Refuse arrays of indices that SciPy's conversion to CSR would trust."""
+    n_rows, n_columns = value.shape
+    if value.format == "csc":
+        _compressed(name, value, (n_columns, n_rows))
+    elif value.format == "bsr":
+        height, width = value.blocksize
+        blocks = _Compressed(np.zeros(len(value.data)), value.indices, value.indptr)
+        _compressed(name, blocks, (n_rows // height, n_columns // width))
+    elif value.format == "coo":
+        for what, places, size in (("row", value.row, n_rows), ("col", value.col, n_columns)):
+            outside = len(places) and (places.min() < 0 or places.max() >= size)
+            if outside or len(places) != len(value.data):
+                raise ValueError(
+                    f"{name} must be a well-formed sparse matrix: {what} must hold "
+                    f"{len(value.data)} numbers from 0 to {size - 1}"
+                )
 
 
 def _compressed(name: str, matrix: Any, shape: tuple[int, int]) -> core.SparseRows:
