@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
@@ -261,8 +261,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight must be a dict or None in partial_fit, which does not see all rows, "
                 f"got {self.class_weight!r}"
             )
-        _check_partial_fit_first_call(self, classes)
-        self._fit(X, y, sample_weight, incremental=True)
+        self._fit(X, y, sample_weight, incremental=True, classes=classes)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -335,6 +334,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         labels = np.ones((1, self.n_outputs_), dtype=int) if several else self.classes_
         return LabelBinarizer().fit(labels)
 
+    def _learn_classes(self, y: Any, classes: Any) -> None:
+        if _check_partial_fit_first_call(self, classes):
+            self._sparse_labels = sparse.issparse(y)
+
     def _checked_targets(
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Array]:
@@ -343,12 +346,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         kind, classes = _labels.classes_of(y)
         if reset and not incremental:
             self.classes_ = classes
+            self._sparse_labels = sparse.issparse(y)
         elif self.warm_start and not incremental and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
                 f"call to fit. Previously got {self.classes_}, `y` has {classes}"
             )
-        self._sparse_labels = sparse.issparse(y)
+        if not reset and (kind == "multilabel") != (self._kind == "multilabel"):
+            raise ValueError(
+                f"y must be of the kind of the first fit, {self._kind}, got {kind} targets"
+            )
         return X, self._encoded("y", y, kind, classes)
 
     def _encoded(self, name: str, y: Any, kind: _labels.Kind, classes: Array) -> Array:
@@ -370,29 +377,44 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         return targets
 
-    def _sample_weight(self, y: Any, sample_weight: Any, X: Any) -> Array | None:
-        weight = super()._sample_weight(y, sample_weight, X)
+    def _sample_weight(self, targets: Array, sample_weight: Any, X: Any) -> Array | None:
+        weight = super()._sample_weight(targets, sample_weight, X)
         if self.class_weight is None:
             return weight
-        of_class = self._weight_of_classes(y)
-        return of_class if weight is None else weight * of_class
-
-    def _weight_of_classes(self, y: Any) -> Array:
-        """Return the weight that class_weight gives to each row, (n, 1)."""
-        n_labels = np.shape(y)[1] if np.ndim(y) == 2 else 1
-        several = isinstance(self.class_weight, list)
-        if several and (n_labels == 1 or len(self.class_weight) != n_labels):
+        of_class = self._weight_of_classes(targets)
+        product = of_class if weight is None else weight * of_class
+        if not (np.isfinite(product).all() and (product >= 0).all() and (product > 0).any()):
             raise ValueError(
-                f"class_weight must be a dict or 'balanced', or for several labels a list of a "
-                f"dict for each of them, got a list of {len(self.class_weight)} for {n_labels}"
-            )
-        weight: Array = compute_sample_weight(self.class_weight, y)
-        if not (np.isfinite(weight).all() and (weight >= 0).all() and (weight > 0).any()):
-            raise ValueError(
-                "class_weight must give finite weights, not negative and not all zero, got "
+                "class_weight must give rows finite weights, not negative and not all zero, got "
                 f"{self.class_weight!r}"
             )
-        return weight.reshape(-1, 1)
+        return product
+
+    def _weight_of_classes(self, targets: Array) -> Array:
+        """Return the weight that class_weight gives to each row, (n, 1)."""
+        several = targets.dtype == bool
+        given = self.class_weight
+        if isinstance(given, list) != (several and not isinstance(given, str)) or (
+            isinstance(given, list) and len(given) != targets.shape[1]
+        ):
+            raise ValueError(
+                "class_weight must be a dict or 'balanced', or for several labels a list of a "
+                f"dict for each of them, got {given!r}"
+            )
+        labels = np.array([False, True]) if several else np.arange(len(self.classes_))
+        names = labels.astype(int) if several else self.classes_
+        weight = np.ones((len(targets), 1))
+        for column, chosen in enumerate(targets.T):
+            rule = given[column] if isinstance(given, list) else given
+            of_label = np.ones(len(labels))
+            if rule == "balanced":
+                present = np.unique(chosen)
+                of_present = compute_class_weight("balanced", classes=present, y=chosen)
+                of_label[present.astype(int)] = of_present
+            else:
+                of_label[:] = compute_class_weight(rule, classes=names, y=names[chosen.astype(int)])
+            weight[:, 0] *= of_label[chosen.astype(int)]
+        return weight
 
     def _output(self, targets: Array) -> tuple[int, str]:
         if targets.dtype == bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn import neural_network
+from sklearn.base import clone
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
@@ -52,9 +53,9 @@ def from_sklearn(fitted: Any) -> MLPClassifier | MLPRegressor:
     """
     ours: MLPClassifier | MLPRegressor
     if isinstance(fitted, neural_network.MLPClassifier):
-        ours = MLPClassifier(**fitted.get_params(deep=False))
+        ours = MLPClassifier(**_settings(fitted))
     elif isinstance(fitted, neural_network.MLPRegressor):
-        ours = MLPRegressor(**fitted.get_params(deep=False))
+        ours = MLPRegressor(**_settings(fitted))
     else:
         raise TypeError(
             "fitted must be scikit-learn's MLPClassifier or MLPRegressor, "
@@ -71,7 +72,7 @@ def from_sklearn(fitted: Any) -> MLPClassifier | MLPRegressor:
 def to_sklearn(fitted: MLPClassifier | MLPRegressor) -> Any:
     """Return scikit-learn's estimator with the parameters and predictions of ours."""
     check_is_fitted(fitted)
-    settings = fitted.get_params(deep=False)
+    settings = _settings(fitted)
     for name in _BEYOND:
         settings.pop(name, None)
     fitted.network_  # noqa: B018  (arrays put in by hand become the network's)
@@ -84,6 +85,12 @@ def to_sklearn(fitted: MLPClassifier | MLPRegressor) -> Any:
     theirs._best_coefs = [each.copy() for each in theirs.coefs_]
     theirs._best_intercepts = [each.copy() for each in theirs.intercepts_]
     return theirs
+
+
+def _settings(estimator: Any) -> dict[str, Any]:
+    """Return copies of the parameters: a RandomState is not shared."""
+    params = estimator.get_params(deep=False)
+    return {name: clone(value, safe=False) for name, value in params.items()}
 
 
 def _binarizer(fitted: MLPClassifier) -> LabelBinarizer:

@@ -35,6 +35,7 @@ class LossAndGradient:
         n_rows, weight = rows.targets.shape[0], rows.weight
         total = n_rows if weight is None else float(np.sum(weight, dtype=np.float64))
         self._l2 = objective.alpha / total
+        self.last_loss = np.inf
         self._n_threads = _threads.resolve(estimator.n_threads)
         self._is_weight = np.zeros(self._network.n_parameters, dtype=bool)
         for block in self._network.unflatten(self._is_weight):
@@ -48,7 +49,8 @@ class LossAndGradient:
         gradient = np.empty(theta.size)
         loss = network._core.gradient(*self._data, self._loss, 0, False, self._n_threads, gradient)
         W = theta * self._is_weight
-        return loss + 0.5 * self._l2 * float(W @ W), gradient + self._l2 * W
+        self.last_loss = loss + 0.5 * self._l2 * float(W @ W)
+        return self.last_loss, gradient + self._l2 * W
 
 
 def fit(
@@ -60,13 +62,13 @@ def fit(
     """Minimise the loss of all rows from the network's present parameters."""
     function = LossAndGradient(estimator, objective, rows)
     network = estimator.network_
-
     start = network.theta.copy()
     reached = start.copy()  # by the last finished iteration
 
     def callback(theta: Array) -> None:
         reached[:] = network.theta[:] = theta
         estimator.n_iter_ += 1
+        estimator.loss_ = function.last_loss
         if tasks is not None:
             if tasks.end():
                 raise StopIteration
@@ -74,10 +76,11 @@ def fit(
                 tasks.begin()
 
     estimator.n_iter_ = 0
-    if tasks is not None:
-        tasks.begin()
+    estimator._fitting = True
     network._begin_training()
     try:
+        if tasks is not None:
+            tasks.begin()
         result = scipy.optimize.minimize(
             function,
             start,
@@ -90,14 +93,15 @@ def fit(
                 "gtol": estimator.tol,
             },
         )
-        network.theta[:] = result.x
     except KeyboardInterrupt:
         network.theta[:] = reached
-        warnings.warn("Training interrupted by user.", stacklevel=5)
+        warnings.warn("Training interrupted by user.", stacklevel=6)
         return
     finally:
         network._end_training()
-    if not np.isfinite(result.fun) or not np.isfinite(result.x).all():
+    finite = np.isfinite(result.fun) and np.isfinite(result.x).all()
+    network.theta[:] = result.x if finite else start
+    if not finite:
         raise ValueError(NOT_FINITE)
     if result.status == _STOPPED:
         estimator.n_iter_ = result.nit

@@ -11,6 +11,7 @@ from deltarule import Activation, Dense, Dropout, Input, Network
 from deltarule._layers import ActivationName, Layer
 from deltarule._validation import Array
 
+HIDDEN = ("identity", "logistic", "tanh", "relu")
 _ACTIVATIONS: dict[str, ActivationName] = {
     "identity": "identity",
     "logistic": "sigmoid",
@@ -49,6 +50,7 @@ class Link:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.network = build(shape)
+        self._wide: Network | None = None
         # (n_{l-1}, n_l), C-ordered, and (n_l,)
         self.coefs: list[Array] = [v.kernel for v in self.network.layers if v.kernel is not None]
         self.intercepts: list[Array] = [v.b for v in self.network.layers if v.b is not None]
@@ -56,6 +58,13 @@ class Link:
     def shows(self, coefs: object, intercepts: object) -> bool:
         """Whether these lists hold the views of this network, and nothing else."""
         return _same(coefs, self.coefs) and _same(intercepts, self.intercepts)
+
+    def in_float64(self) -> Network:
+        """Return a network of the same numbers that computes in float64."""
+        if self._wide is None:
+            self._wide = build(self.shape._replace(dtype=np.dtype(np.float64)))
+        self._wide.theta[:] = self.network.theta
+        return self._wide
 
     def take(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
         """Copy numbers of the same shapes into the network."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import operator
 from typing import Any
 
@@ -11,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deltarule import Network
 from deltarule._validation import Array
-from deltarule.sklearn._link import Link, Shape, build, dtype_of, sizes_of
+from deltarule.sklearn._link import HIDDEN, Link, Shape, build, dtype_of, sizes_of
 
 _FEW = 65536  # numbers: so many are checked here, without what validate_data costs
 
@@ -28,6 +30,7 @@ class LinkedEstimator(BaseEstimator):
     n_outputs_: int
     n_features_in_: int
     _link: Link
+    _optimizer: Any
 
     @property
     def network_(self) -> Network:
@@ -39,6 +42,8 @@ class LinkedEstimator(BaseEstimator):
         if "coefs_" not in self.__dict__:
             check_is_fitted(self)
         link = self.__dict__.get("_link")
+        if self.__dict__.get("_fitting"):  # a callback asks: what is trained stays linked
+            return self._link.network
         if (
             link is None
             or not link.shows(self.coefs_, self.intercepts_)
@@ -49,6 +54,8 @@ class LinkedEstimator(BaseEstimator):
         return network
 
     def _relink(self, link: Link | None) -> Link:
+        if self.activation not in HIDDEN:
+            raise ValueError(f"activation must be one of {HIDDEN}, got {self.activation!r}")
         coefs, intercepts = list(self.coefs_), list(self.intercepts_)
         shape = Shape(
             sizes_of(coefs, intercepts),
@@ -77,17 +84,20 @@ class LinkedEstimator(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs (n, n_outputs), in the dtype that scikit-learn gives."""
         network = self.network_
-        plain = self._is_plain(X) and X.shape[1] == network.n_inputs
+        plain = self._is_plain(X) and X.shape[1] == network.n_inputs == self.n_features_in_
         rows = X if plain else self._checked_rows(X)
+        if network.dtype == np.float32 != rows.dtype:  # as NumPy would compute it
+            network = self._link.in_float64()
         outputs: Array = network.predict(rows, n_threads=self.n_threads)
-        return outputs if rows.dtype == np.float32 else outputs.astype(np.float64, copy=False)
+        return outputs
 
     def _checked_rows(self, X: Any) -> Any:
-        rows = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        rows = validate_data(self, _native(X), accept_sparse=["csr", "csc"], reset=False)
         return rows if rows.dtype.kind in "biuf" else rows.astype(np.float64)
 
     def _checked_data(self, X: Any, y: Any, *, reset: bool, **checks: Any) -> tuple[Any, Any]:
         """Return X and y as scikit-learn's validate_data gives them."""
+        X = _native(X)
         if (
             self._is_plain(X)
             and type(y) is np.ndarray
@@ -109,6 +119,7 @@ class LinkedEstimator(BaseEstimator):
             type(X) is np.ndarray
             and X.ndim == 2
             and X.dtype.char in "fd"
+            and X.dtype.isnative
             and 0 < X.size <= _FEW
             and "feature_names_in_" not in self.__dict__
             and bool(np.isfinite(X).all())
@@ -174,11 +185,23 @@ class LinkedEstimator(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_link", None)  # made again from the arrays
+        for name in ("_link", "_fitting"):  # the link is made again from the arrays
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if "coefs_" in self.__dict__:
-            self.coefs_, self.intercepts_ = list(self.coefs_), list(self.intercepts_)
-            self._relink(None)
+        for name, value in vars(self).items():  # copy.copy hands over the original's own
+            if isinstance(value, list) and name.endswith("_"):
+                self.__dict__[name] = list(value)
+        if "_optimizer" in vars(self):
+            self._optimizer = copy.deepcopy(self._optimizer)
+        if "coefs_" in vars(self):
+            with contextlib.suppress(ValueError, TypeError):  # told at the next use
+                self._relink(None)
+
+
+def _native(X: Any) -> Any:
+    """Return an array of the other byte order in this one's."""
+    foreign = isinstance(X, np.ndarray) and not X.dtype.isnative and X.dtype.kind == "f"
+    return X.astype(X.dtype.newbyteorder("=")) if foreign else X

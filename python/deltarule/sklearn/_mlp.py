@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +14,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from deltarule._validation import Array
 from deltarule.sklearn import _lbfgs, _rows
 from deltarule.sklearn._callbacks import CallbackSupportMixin, tasks_of
+from deltarule.sklearn._link import HIDDEN, Link, Shape
 from deltarule.sklearn._linked import LinkedEstimator
 from deltarule.sklearn._rows import Rows
 from deltarule.sklearn._solver import Objective, Settings, StochasticSolver
@@ -31,7 +31,7 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
+        "activation": [StrOptions(set(HIDDEN))],
         "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -123,7 +123,7 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
             raise AttributeError("partial_fit needs solver='sgd' or 'adam', got 'lbfgs'")
         return True
 
-    def _sample_weight(self, y: Any, sample_weight: Any, X: Any) -> Array | None:
+    def _sample_weight(self, targets: Array, sample_weight: Any, X: Any) -> Array | None:
         return _rows.weights("sample_weight", sample_weight, X)
 
     def _fit(
@@ -134,14 +134,47 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         validation: Validation = (None, None, None),
         *,
         incremental: bool = False,
+        classes: Any = None,
     ) -> None:
-        """Do what fit (or, `incremental`, partial_fit) is to do."""
+        """Do what fit or, `incremental`, partial_fit is to do; what is refused changes nothing."""
+        if "_fitting" in self.__dict__:
+            raise RuntimeError(
+                "this estimator is being fitted, by another thread or with a callback that calls "
+                "fit; fit a clone of it instead"
+            )
+        before = dict(self.__dict__)
+        link = before.get("_link")
+        n_steps = 0 if link is None else link.network.n_steps
+        self._fitting = False  # not yet
+        try:
+            self._prepare_and_train(X, y, sample_weight, validation, incremental, classes)
+        except (ValueError, TypeError, MemoryError):
+            now = self.__dict__.get("_link")
+            if now is None or now.network.n_steps == (n_steps if now is link else 0):
+                of_callbacks = {key: each for key, each in vars(self).items() if "callback" in key}
+                self.__dict__.clear()
+                self.__dict__.update(before | of_callbacks)
+            raise
+        finally:
+            self.__dict__.pop("_fitting", None)
+
+    def _prepare_and_train(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: Validation,
+        incremental: bool,
+        classes: Any,
+    ) -> None:
         hidden = _hidden_sizes(self.hidden_layer_sizes)
         self._refuse_contradictions(incremental)
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        given = X, y
+        given = X, y, sample_weight
+        if incremental:
+            self._learn_classes(y, classes)
         X, targets = self._checked_targets(X, y, reset=first, incremental=incremental)
-        rows = Rows(X, targets, self._sample_weight(given[1], sample_weight, X))
+        rows = Rows(X, targets, self._sample_weight(targets, sample_weight, X))
         own_validation = self._own_validation(validation, targets)
         random_state = check_random_state(self.random_state)
         n_outputs, output = self._output(targets)
@@ -152,7 +185,7 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         else:
             self._refuse_other_sizes(sizes)
         name = "lbfgs-iter" if self.solver == "lbfgs" else "epoch"
-        tasks = None if incremental else tasks_of(self, *given, sample_weight, name)
+        tasks = None if incremental else tasks_of(self, *given, name)
         if self.solver == "lbfgs":
             if self._link.shape.dtype != np.float64:  # after a fit of float32 by sgd or adam
                 self.coefs_ = [W.astype(np.float64) for W in self.coefs_]
@@ -162,10 +195,13 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         if tasks is not None:
             tasks.close()
 
+    def _learn_classes(self, y: Any, classes: Any) -> None:
+        """Take what partial_fit is told of the classes; a regressor has none."""
+
     def _validate_params(self) -> None:
         """Check the parameters, once for each set of plain values: it costs more than an epoch."""
-        values = [getattr(self, name) for name in self._parameter_constraints]
-        plain = all(map(_is_plain, values))
+        values = [vars(self).get(name) for name in self._parameter_constraints]
+        plain = all(map(_is_unchanging, values))
         key = (type(self), *((type(each), each) for each in values)) if plain else None
         if key in _VALID:
             return
@@ -202,6 +238,10 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
             raise ValueError("X_val must be None with solver='lbfgs', which has no epochs")
         X = _rows.checked_validation(self, X)
         targets = self._validation_targets(y, like)
+        if self.early_stopping and X.shape[0] < 2:
+            raise ValueError(
+                f"X_val must have at least 2 rows for early stopping, got {X.shape[0]}"
+            )
         if X.shape[0] != targets.shape[0]:
             raise ValueError(
                 "X_val and y_val must have the same number of rows, "
@@ -217,23 +257,32 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         random_state: np.random.RandomState,
     ) -> None:
         """Draw the initial parameters as scikit-learn does, and set all counters to zero."""
-        self.n_iter_ = self.t_ = self._no_improvement_count = 0
-        self.n_outputs_, self.n_layers_, self.out_activation_ = sizes[-1], len(sizes), output
+        link = Link(Shape(sizes, self.activation, output, self.dropout, dtype))
         factor = 2.0 if self.activation == "logistic" else 6.0
-        coefs, intercepts = [], []
-        for fan_in, fan_out in pairwise(sizes):
-            bound = np.sqrt(factor / (fan_in + fan_out))
-            coefs.append(random_state.uniform(-bound, bound, (fan_in, fan_out)).astype(dtype))
-            intercepts.append(random_state.uniform(-bound, bound, fan_out).astype(dtype))
-        self.coefs_, self.intercepts_ = coefs, intercepts
-        self._relink(None)
-        if self.solver == "lbfgs":
-            return
-        self.loss_curve_ = []
-        self.validation_loss_curve_ = None
-        self.best_loss_ = None if self.early_stopping else np.inf
-        self.validation_scores_ = [] if self.early_stopping else None
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
+        for W, b in zip(link.coefs, link.intercepts, strict=True):
+            bound = np.sqrt(factor / sum(W.shape))
+            W[...] = random_state.uniform(-bound, bound, W.shape)
+            b[...] = random_state.uniform(-bound, bound, b.shape)
+        self.coefs_, self.intercepts_ = [], []
+        self._show(link)
+        self.n_outputs_, self.n_layers_, self.out_activation_ = sizes[-1], len(sizes), output
+        self.n_iter_ = self.t_ = 0
+        for name in self._no_records():
+            self.__dict__.pop(name, None)
+        if self.solver != "lbfgs":
+            self.__dict__.update(self._no_records())
+
+    def _no_records(self) -> dict[str, Any]:
+        """Return what sgd and adam tell of their epochs, before the first."""
+        stops = self.early_stopping
+        return {
+            "loss_curve_": [],
+            "validation_loss_curve_": None,
+            "best_loss_": None if stops else np.inf,
+            "validation_scores_": [] if stops else None,
+            "best_validation_score_": -np.inf if stops else None,
+            "_no_improvement_count": 0,
+        }
 
     def _fit_stochastic(
         self,
@@ -247,9 +296,11 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
             rows, validation = _rows.split(
                 rows, self.validation_fraction, random_state, stratify=self._stratifies()
             )
+        for name, value in self._no_records().items():  # after lbfgs some are missing
+            self.__dict__.setdefault(name, value)
         if validation is not None and self.validation_loss_curve_ is None:
-            self.validation_loss_curve_ = []
-        if not incremental or not hasattr(self, "_optimizer"):
+            self.validation_loss_curve_ = [np.nan] * len(self.loss_curve_)
+        if not incremental or not self._can_go_on():
             seed = int(random_state.randint(0, 2**63 - 1, dtype=np.int64))
             settings = Settings(
                 self.solver,  # type: ignore[arg-type]
@@ -264,6 +315,11 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         fit = StochasticFit(self, self._optimizer, self._objective(), rows, validation, tasks)
         fit.run(single_epoch=incremental)
 
+    def _can_go_on(self) -> bool:
+        """Whether there is a solver whose state fits the parameters."""
+        solver = vars(self).get("_optimizer")
+        return solver is not None and solver.fits(self.network_)
+
     def _stratifies(self) -> bool:
         """Whether the split of early stopping keeps the share of each class."""
         return False
@@ -274,7 +330,7 @@ class BaseMLP(CallbackSupportMixin, LinkedEstimator):
         return tags
 
 
-def _is_plain(value: object) -> bool:
+def _is_unchanging(value: object) -> bool:
     """Whether a parameter is one that cannot change, and equal only to the like of it."""
     if isinstance(value, tuple):
         return all(type(each) is int for each in value)

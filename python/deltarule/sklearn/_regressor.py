@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, column_or_1d
 
+from deltarule import _validation
 from deltarule._validation import Array
 from deltarule.sklearn._mlp import BaseMLP
 from deltarule.sklearn._solver import Objective
@@ -266,15 +267,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self, X: Any, y: Any, *, reset: bool, incremental: bool
     ) -> tuple[Any, Array]:
         X, y = self._checked_data(X, y, reset=reset, y_numeric=True)
-        return X, _columns(y)
+        return X, self._columns("y", y)
 
     def _validation_targets(self, y: Any, like: Array) -> Array:
-        targets = _columns(check_array(y, ensure_2d=False, input_name="y_val"))
+        targets = self._columns("y_val", check_array(y, ensure_2d=False, input_name="y_val"))
         if targets.shape[1] != like.shape[1]:
             raise ValueError(
                 f"y_val must have as many columns as y, {like.shape[1]}, got {targets.shape[1]}"
             )
         return targets
+
+    def _columns(self, name: str, y: Array) -> Array:
+        """Return targets (n, n_outputs) of a dtype that the core reads."""
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        y = _validation.numbers(name, y)
+        if self.loss == "poisson" and y.min() < 0:
+            raise ValueError(f"{name} must be at least 0 with loss='poisson', got {y.min()}")
+        return y.reshape(len(y), -1)
 
     def _output(self, targets: Array) -> tuple[int, str]:
         return targets.shape[1], "exp" if self.loss == "poisson" else "identity"
@@ -294,10 +304,3 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         from deltarule.sklearn._convert import to_sklearn
 
         return to_sklearn(self)
-
-
-def _columns(y: Array) -> Array:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
-    columns: Array = y.reshape(len(y), -1)
-    return columns

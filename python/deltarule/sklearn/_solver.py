@@ -77,6 +77,7 @@ class StochasticSolver:
         self.seed = seed
         self.learning_rate = float(settings.learning_rate_init)
         self._state: tuple[dict[str, Any], dict[str, Array]] | None = None
+        self._n_parameters: int | None = None
         self._trainer: CoreTrainer | None = None
         self._attached: tuple[Network, Objective] | None = None
 
@@ -95,7 +96,12 @@ class StochasticSolver:
         if state is not None:
             _restore(trainer, *state)
         self._trainer, self._attached, self._state = trainer, (network, objective), None
+        self._n_parameters = network.n_parameters
         return trainer
+
+    def fits(self, network: Network) -> bool:
+        """Whether the state is that of a network with as many parameters."""
+        return self._n_parameters in (None, network.n_parameters)
 
     def set_learning_rate(self, rate: float) -> None:
         """Train with another learning rate from now on."""
@@ -120,6 +126,7 @@ class StochasticSolver:
             "settings": self.settings,
             "seed": self.seed,
             "learning_rate": self.learning_rate,
+            "_n_parameters": self._n_parameters,
             "_state": self._save(),
         }
 
@@ -131,5 +138,4 @@ def _restore(trainer: CoreTrainer, scalars: dict[str, Any], vectors: dict[str, A
     trainer.set_scalars(scalars)
     own = trainer.vectors()
     for name, values in vectors.items():
-        if own[name].shape == values.shape:
-            own[name][...] = values
+        own[name][...] = values

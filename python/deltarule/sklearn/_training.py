@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from deltarule import _threads
 from deltarule._dispatch import core
-from deltarule._validation import Array
 from deltarule.sklearn._callbacks import FitTasks
 from deltarule.sklearn._rows import Rows
 from deltarule.sklearn._solver import Objective, StochasticSolver
@@ -47,7 +46,7 @@ class StochasticFit:
         self._rows = rows
         self._validation = validation
         self._tasks = tasks
-        self._best_theta: Array | None = None
+        self._best_theta = self._network.theta.copy() if estimator.early_stopping else None
         self._stops_early = False
 
     def run(self, *, single_epoch: bool) -> None:
@@ -56,6 +55,7 @@ class StochasticFit:
         self._stops_early = est.early_stopping and not single_epoch
         self._carry_over()
         self._network._begin_training()
+        est._fitting = True
         try:
             validation = self._validation
             given = (None, None, None) if validation is None else validation.for_core()
@@ -88,6 +88,7 @@ class StochasticFit:
     def _loop(self, max_epochs: int, single_epoch: bool) -> None:
         est = self._est
         est.n_iter_ = 0
+        max_epochs = min(max_epochs, MOST)
         first_epoch = int(self._core.progress["epoch"])
         options = self._options(first_epoch + max_epochs, paused=single_epoch or self._looks())
         while True:
@@ -159,7 +160,7 @@ class StochasticFit:
             est.loss_curve_.append(loss)
             if est.verbose:
                 print(f"Iteration {est.n_iter_}, loss = {loss:.8f}")
-            if self._validation is not None:
+            if est.validation_loss_curve_ is not None:  # NaN without validation rows
                 est.validation_loss_curve_.append(validation_loss)
             if self._stops_early:
                 self._judge_score()
