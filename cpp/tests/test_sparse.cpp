@@ -158,7 +158,7 @@ TEST(what_is_left_out_is_not_looked_at) {
                                      .dtype = DType::float64};
     const SparseMatrix matrix(csr.view());
     const SparseSource<double> source(matrix);
-    std::fill(csr.data.begin(), csr.data.end(), check::kNan<double>);
+    std::fill(csr.data.begin(), csr.data.end(), std::numeric_limits<double>::quiet_NaN());
     std::fill(csr.indices.begin(), csr.indices.end(), -1);
     const std::vector<Index> numbers = {0, 1, 2, 3, 4};
     std::vector<double> out(20, -7.0);
