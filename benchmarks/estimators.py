@@ -112,7 +112,9 @@ class Row:
 
 
 def timed(call) -> tuple[float, object]:
-    time.sleep(SETTLE)  # for threads of the last turn that still spin
+    ready = time.perf_counter() + SETTLE  # until threads of the last turn have ceased to spin;
+    while time.perf_counter() < ready:  # busy, so that the processor does not slow down meanwhile
+        pass
     started = time.perf_counter()
     result = call()
     return time.perf_counter() - started, result

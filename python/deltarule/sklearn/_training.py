@@ -6,6 +6,7 @@ Warnings and printed lines are worded as scikit-learn's, since scripts filter an
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -151,27 +152,30 @@ class StochasticFit:
         )
 
     def _record(self) -> None:
-        """Move the core's records of finished epochs into the estimator's attributes."""
-        est = self._est
-        for loss, validation_loss, _ in self._core.take_records():
-            est.n_iter_ += 1
-            est.loss_ = loss
-            est.t_ += self._rows.targets.shape[0]
-            est.loss_curve_.append(loss)
-            if est.verbose:
-                print(f"Iteration {est.n_iter_}, loss = {loss:.8f}")
-            if est.validation_loss_curve_ is not None:  # NaN without validation rows
-                est.validation_loss_curve_.append(validation_loss)
-            if self._stops_early:
-                self._judge_score()
-            else:
-                self._judge_loss(loss)
+        """Move the core's records of finished epochs, one if they are looked at, to attributes."""
+        est, records = self._est, self._core.take_records()
+        if not records:
+            return
+        losses, validation_losses, _ = zip(*records, strict=True)
+        est.n_iter_ += len(losses)
+        est.t_ += len(losses) * self._rows.targets.shape[0]
+        est.loss_ = losses[-1]
+        est.loss_curve_ += losses
+        self._say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
+        if est.validation_loss_curve_ is not None:  # NaN without validation rows
+            est.validation_loss_curve_ += validation_losses
+        if self._stops_early:
+            self._judge_score()
+        else:
+            self._judge_losses(losses)
 
-    def _judge_loss(self, loss: float) -> None:
+    def _judge_losses(self, losses: Sequence[float]) -> None:
         est = self._est
-        stalled = loss > est.best_loss_ - est.tol
-        est._no_improvement_count = est._no_improvement_count + 1 if stalled else 0
-        est.best_loss_ = min(est.best_loss_, loss)
+        best, count, tol = est.best_loss_, est._no_improvement_count, est.tol
+        for loss in losses:
+            count = count + 1 if loss > best - tol else 0
+            best = min(best, loss)
+        est.best_loss_, est._no_improvement_count = best, count
 
     def _judge_score(self) -> None:
         est, rows = self._est, self._validation
@@ -180,8 +184,7 @@ class StochasticFit:
         finite = bool(np.isfinite(outputs).all())
         score = est._score_outputs(rows.targets, outputs, rows.weight) if finite else np.nan
         est.validation_scores_.append(score)
-        if est.verbose:
-            print(f"Validation score: {score:f}")
+        self._say(f"Validation score: {score:f}")
         stalled = score < est.best_validation_score_ + est.tol
         est._no_improvement_count = est._no_improvement_count + 1 if stalled else 0
         if score > est.best_validation_score_:
