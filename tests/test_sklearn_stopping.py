@@ -242,5 +242,6 @@ def test_no_change_at_all_is_no_stall_without_tolerance(cls):
     made = cls(**still, n_iter_no_change=2).fit(X, y)
     assert len(set(made.loss_curve_)) == 1
     assert made.n_iter_ == SMALL["max_iter"]
+    assert made._no_improvement_count == 0
     made = cls(**still | {"tol": 1e-12}, n_iter_no_change=2).fit(X, y)
     assert made.n_iter_ == 4

@@ -101,7 +101,8 @@ class StochasticFit:
                 return
             self._record()
             self._move_rate()
-            stop = self._stalled() and self._stop_at_stall()
+            stalled = status == "converged" or self._stalled()
+            stop = stalled and self._stop_at_stall()
             if self._tasks is not None:
                 stop = self._tasks.end() or stop
             if stop or single_epoch:
