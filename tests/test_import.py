@@ -20,8 +20,9 @@ MEASURE = """
 def test_import_adds_less_than_50_ms_to_numpy():
     """The best of five; where the processor is slow, not more than NumPy itself takes."""
     run_python(MEASURE, env={"PYTHONDONTWRITEBYTECODE": ""})  # writes the bytecode
-    ours, numpys = (min(each) for each in zip(*(run_python(MEASURE) for _ in range(5)), strict=True))
-    assert ours < max(0.050, numpys)
+    measured = [run_python(MEASURE) for _ in range(5)]
+    ours, of_numpy = (min(seconds) for seconds in zip(*measured, strict=True))
+    assert ours < max(0.050, of_numpy)
 
 
 def test_import_brings_in_nothing_heavy():
