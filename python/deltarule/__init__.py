@@ -13,6 +13,8 @@ True
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from deltarule import callbacks, initializers, losses, metrics, optimizers
 from deltarule._dispatch import build_info
 from deltarule._errors import DivergenceError, ModelFileError
@@ -24,6 +26,9 @@ from deltarule._threads import set_num_threads
 from deltarule._training import Trainer
 from deltarule._version import __version__
 from deltarule.optimizers import SGD, Adam
+
+if TYPE_CHECKING:
+    from deltarule._table.model import TableModel
 
 __all__ = [
     "SGD",
@@ -38,6 +43,7 @@ __all__ = [
     "Network",
     "Rescale",
     "Standardize",
+    "TableModel",
     "Trainer",
     "__version__",
     "build_info",
@@ -49,3 +55,12 @@ __all__ = [
     "optimizers",
     "set_num_threads",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is about tables when it is first used."""
+    if name == "TableModel":
+        from deltarule._table.model import TableModel
+
+        return TableModel
+    raise AttributeError(f"module 'deltarule' has no attribute {name!r}")

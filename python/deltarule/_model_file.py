@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from deltarule.initializers import BY_NAME as INITIALIZERS
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
 
+if TYPE_CHECKING:
+    from deltarule._table.model import TableModel
+
 T = TypeVar("T")
 Json = dict[str, Any]
 
@@ -46,22 +49,25 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     _file.write(path, describe(network), tensors_of(network))
 
 
-def load(path: str | os.PathLike[str], *, allow_nonfinite: bool = False) -> Network:
-    """Load a network from a model file, or from a trainer's checkpoint.
+def load(
+    path: str | os.PathLike[str], *, allow_nonfinite: bool = False
+) -> Network | TableModel:
+    """Load a network from a model file, or from a trainer's checkpoint; or a model of tables.
 
     No code in the file is ever run, and nothing is allocated before the file was checked.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A file that ``net.save`` or ``trainer.save`` wrote.
+        A file that ``net.save``, ``trainer.save``, ``deltarule fit`` or ``TableModel.save`` wrote.
     allow_nonfinite : bool, default False
         Load parameters that are NaN or infinite, instead of refusing the file.
 
     Returns
     -------
-    Network
-        With the same bits in ``theta`` as when it was saved, the same seed and ``n_steps``.
+    Network or TableModel
+        With the same bits in ``theta`` as when it was saved, the same seed and ``n_steps``. A file
+        with a table section gives a `TableModel`, never a bare network that expects scaled inputs.
 
     Raises
     ------
@@ -82,8 +88,16 @@ def load(path: str | os.PathLike[str], *, allow_nonfinite: bool = False) -> Netw
         for name, tensor in tensors.items()
         if not (with_trainer and name.startswith("trainer."))
     }
+    section = metadata.pop("table", None)
     with naming(path):
-        return rebuild(metadata, own, allow_nonfinite=allow_nonfinite)
+        network = rebuild(metadata, own, allow_nonfinite=allow_nonfinite)
+        return network if section is None else _with_table(section, network)
+
+
+def _with_table(section: Any, network: Network) -> TableModel:
+    from deltarule._table.section import rebuild
+
+    return rebuild(section, network)
 
 
 @contextmanager

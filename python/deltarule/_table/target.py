@@ -1,0 +1,121 @@
+"""The target of a table: class labels of any type, or a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltarule._table import values
+from deltarule._table.values import Series
+
+Task = Literal["auto", "classification", "regression"]
+Label: TypeAlias = "str | int | float | bool"
+
+MAX_AUTO_CLASSES = 10  # whole numbers with more values than that are a number to predict
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class labels, sorted; a row's class is the index of its label."""
+
+    kind: ClassVar[str] = "classes"
+    name: str
+    labels: tuple[Label, ...]
+
+    @property
+    def width(self) -> int:
+        """How many outputs the network needs."""
+        return len(self.labels)
+
+    def decode(self, probabilities: NDArray[Any]) -> NDArray[Any]:
+        """Return the most probable label (n,) of every row."""
+        return np.array(self.labels)[probabilities.argmax(axis=1)]
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number, in its own units."""
+
+    kind: ClassVar[str] = "number"
+    name: str
+
+    @property
+    def width(self) -> int:
+        """How many outputs the network needs."""
+        return 1
+
+    def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the predicted number (n,) of every row."""
+        return outputs[:, 0]
+
+
+Target: TypeAlias = "Classes | Amount"
+
+
+@dataclass(frozen=True)
+class KnownTarget:
+    """A target, and where it is known: indices of classes or numbers y (n,) of these rows."""
+
+    target: Target
+    rows: NDArray[np.intp]
+    y: NDArray[Any]
+
+
+def fit(series: Series, task: Task) -> KnownTarget:
+    """Decide what a target column is, and return it for the rows where it is not missing."""
+    name = series.name
+    kind = values.kind_of(series)
+    if kind == "empty":
+        raise ValueError(f"the target {name!r} is missing in every row")
+    rows = np.flatnonzero(~values.missing(series))
+    series = series[rows]
+    if kind == "number" or (kind == "category" and task == "regression"):
+        numbers = values.numbers(series)
+        if task == "regression" or (task == "auto" and not _are_classes(numbers)):
+            return KnownTarget(Amount(name), rows, _amounts(name, rows, numbers))
+    elif task == "regression":
+        raise ValueError(
+            f"the target {name!r} holds booleans: regression needs numbers; "
+            "leave the task out, or make it classification"
+        )
+    labels, y = _classes(series, kind)
+    if len(labels) == 1:
+        raise ValueError(f"the target {name!r} is {labels[0]!r} in every row: nothing to learn")
+    if len(labels) == len(y):
+        raise ValueError(
+            f"the target {name!r} is different in every row, such as {labels[0]!r} and "
+            f"{labels[1]!r}: class labels must repeat"
+        )
+    return KnownTarget(Classes(name, labels), rows, y)
+
+
+def _are_classes(numbers: NDArray[np.float64]) -> bool:
+    whole = bool((numbers == np.trunc(numbers)).all())
+    return whole and np.unique(numbers).size <= MAX_AUTO_CLASSES < numbers.size
+
+
+def _amounts(
+    name: str, rows: NDArray[np.intp], numbers: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    infinite = np.flatnonzero(~np.isfinite(numbers))
+    if infinite.size:
+        row = rows[infinite[0]] + 1
+        raise ValueError(f"the target {name!r}, row {row}: {numbers[infinite[0]]} is not finite")
+    if numbers.min() == numbers.max():
+        raise ValueError(f"the target {name!r} is {numbers[0]:g} in every row: nothing to learn")
+    return numbers
+
+
+def _classes(series: Series, kind: str) -> tuple[tuple[Label, ...], NDArray[np.int64]]:
+    """Return the sorted labels, in the type of the column, and each row's index."""
+    if kind == "category":
+        text = values.texts(series)
+        labels = sorted(values.counts(text))
+        return tuple(labels), values.codes(text, labels).astype(np.int64)
+    numbers = values.booleans(series) if kind == "boolean" else values.numbers(series)
+    found, y = np.unique(numbers, return_inverse=True)
+    label = bool if kind == "boolean" else int if series.dtype.is_integer() else float
+    return tuple(label(each) for each in found), y.astype(np.int64)
