@@ -104,6 +104,15 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
     OSError
         If the file cannot be read.
     """
+    metadata, tensors = read_with_checksum(path)
+    del metadata["sha256"]
+    return metadata, tensors
+
+
+def read_with_checksum(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read a model file as `read` does; the metadata have "sha256" too."""
     path = _atomic.text_of(path)
     with _atomic.naming(path), _atomic.open_regular(path) as file:
         try:
@@ -125,7 +134,7 @@ def _read(file: io.FileIO, size: int) -> tuple[dict[str, Any], dict[str, NDArray
     header = _atomic.fill(file, bytearray(n_header))
     metadata, entries = _parse(header, size - 8 - n_header)
 
-    declared = metadata.pop("sha256")
+    declared = metadata["sha256"]
     digest = hashlib.sha256(start[:8])
     digest.update(header.replace(_checksum_field(declared), _checksum_field(_BLANK)))
     tensors = {}

@@ -49,9 +49,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     _file.write(path, describe(network), tensors_of(network))
 
 
-def load(
-    path: str | os.PathLike[str], *, allow_nonfinite: bool = False
-) -> Network | TableModel:
+def load(path: str | os.PathLike[str], *, allow_nonfinite: bool = False) -> Network | TableModel:
     """Load a network from a model file, or from a trainer's checkpoint; or a model of tables.
 
     No code in the file is ever run, and nothing is allocated before the file was checked.

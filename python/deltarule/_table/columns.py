@@ -49,16 +49,12 @@ class Number:
     @classmethod
     def fit(cls, series: Series, rows: Rows) -> Number:
         """Learn the scale from the given rows."""
-        name, x = series.name, values.numbers(series)
-        infinite = np.flatnonzero(np.isinf(x))
-        if infinite.size:
-            row = infinite[0]
-            raise ValueError(f"column {name!r}, row {row + 1}: {x[row]} is not a finite number")
-        x = x[rows]
+        name, x = series.name, _finite(series)[rows]
         known = x[~np.isnan(x)]
         if not known.size:
             return cls(name, 0.0, 0.0, missing=False)
-        low, center, high = (float(q) for q in np.quantile(known, (0.25, 0.5, 0.75)))
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            low, center, high = (float(q) for q in np.quantile(known, (0.25, 0.5, 0.75)))
         spread = high - low or (float(known.max()) - float(known.min())) / 2
         factor = 1 / spread if spread else 0.0  # a constant becomes 0
         if not math.isfinite(spread) or not math.isfinite(factor):
@@ -75,14 +71,14 @@ class Number:
 
     def encode(self, series: Series, out: Matrix) -> None:
         """Write the column into its columns (n, width) of the matrix."""
-        x = values.numbers(series)
+        x = _finite(series)
         unknown = np.isnan(x)
         with np.errstate(over="ignore", invalid="ignore"):
             x -= self.center
             x *= self.factor
         np.clip(x, -_HUGE, _HUGE, out=x)
         x /= np.sqrt(1 + np.square(x / 3))
-        x[unknown] = 0
+        x[np.isnan(x)] = 0  # missing, or too far from the only number seen
         out[:, 0] = x
         if self.missing:
             out[:, 1] = unknown
@@ -172,6 +168,15 @@ class Category:
 
 
 Column: TypeAlias = "Number | Boolean | Category"
+
+
+def _finite(series: Series) -> values.Floats:
+    x = values.numbers(series)
+    infinite = np.flatnonzero(np.isinf(x))
+    if infinite.size:
+        row = infinite[0]
+        raise ValueError(f"column {series.name!r}, row {row + 1}: {x[row]} is not a finite number")
+    return x
 
 
 def fit(series: Series, rows: Rows) -> Column:

@@ -39,9 +39,8 @@ def narwhals() -> ModuleType:
 def wrap(table: Any) -> nw.DataFrame[Any]:
     """Return a data frame of pandas, polars, pyarrow … as one of narwhals."""
     try:
-        columns = getattr(table, "column_names", None) or getattr(table, "columns", ())
-        names = list(columns)
-        _check_names(names)
+        names = getattr(table, "column_names", None)  # a list: pandas gives columns as attributes
+        _check_names(names if isinstance(names, list) else list(getattr(table, "columns", ())))
         frame: nw.DataFrame[Any] = narwhals().from_native(table, eager_only=True)
     except TypeError as error:
         raise TypeError(
@@ -98,15 +97,11 @@ def _sentence(error: Exception) -> str:
 
 
 def _read_csv(polars: Any, content: bytes, name: str, *, infer: bool) -> pl.DataFrame:
-    if not content.strip(b"\xef\xbb\xbf \t\r\n"):
+    content = content.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    if not content.strip():
         raise ValueError(f"{name} is empty")
-    for separator in SEPARATORS:
-        options = {"separator": separator, "infer_schema": False, "encoding": "utf8"}
-        header = polars.read_csv(content, has_header=False, n_rows=1, **options).row(0)
-        if len(header) > 1:
-            break
-    else:
-        options["separator"] = ","
+    options: dict[str, Any] = {"infer_schema": False, "encoding": "utf8"}
+    header = _header(polars, content, name, options)
     names = [(each or "").strip() for each in header]
     for i, each in enumerate(names):
         if not each:
@@ -117,6 +112,19 @@ def _read_csv(polars: Any, content: bytes, name: str, *, infer: bool) -> pl.Data
         raise ValueError(f"{name}: {error}") from None
     frame = polars.read_csv(content, new_columns=names, **options)
     return _inferred(polars, frame) if infer else _without_missing(polars, frame)
+
+
+def _header(polars: Any, content: bytes, name: str, options: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the fields of the first line; the separator that cuts it becomes an option."""
+    first: dict[str, Any] = {"has_header": False, "n_rows": 1, "truncate_ragged_lines": True}
+    for separator in (*SEPARATORS, ","):
+        options["separator"] = separator
+        line = polars.read_csv(content, **first, **options)
+        if not len(line):
+            raise ValueError(f"{name} cannot be read: a quoted field of the header does not end")
+        if line.width > 1:
+            break
+    return tuple(line.row(0))
 
 
 def _without_missing(polars: Any, frame: pl.DataFrame) -> pl.DataFrame:
@@ -131,9 +139,7 @@ def _inferred(polars: Any, frame: pl.DataFrame) -> pl.DataFrame:
     The whole column decides, not its first rows.
     """
     every = polars.all()
-    frame = frame.select(
-        polars.when(every.is_in(MISSING)).then(None).otherwise(every).name.keep()
-    )
+    frame = frame.select(polars.when(every.is_in(MISSING)).then(None).otherwise(every).name.keep())
     numbers = frame.select(every.cast(polars.Float64, strict=False))
     texts = [
         column.name

@@ -103,7 +103,9 @@ def _text(value: Any) -> str:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ModelFileError(f"has {shown(value)} in its table section, where true or false belongs")
+        raise ModelFileError(
+            f"has {shown(value)} in its table section, where true or false belongs"
+        )
     return value
 
 

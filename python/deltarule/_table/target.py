@@ -32,7 +32,8 @@ class Classes:
 
     def decode(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """Return the most probable label (n,) of every row."""
-        return np.array(self.labels)[probabilities.argmax(axis=1)]
+        decoded: NDArray[Any] = np.array(self.labels)[probabilities.argmax(axis=1)]
+        return decoded
 
 
 @dataclass(frozen=True)
@@ -68,22 +69,24 @@ def fit(series: Series, task: Task) -> KnownTarget:
     """Decide what a target column is, and return it for the rows where it is not missing."""
     name = series.name
     kind = values.kind_of(series)
-    if kind == "empty":
-        raise ValueError(f"the target {name!r} is missing in every row")
     rows = np.flatnonzero(~values.missing(series))
-    series = series[rows]
+    if not rows.size:
+        raise ValueError(f"the target {name!r} is missing in every row")
     if kind == "number" or (kind == "category" and task == "regression"):
-        numbers = values.numbers(series)
+        numbers = values.numbers(series)[rows]
+        _check_finite(name, rows, numbers)
         if task == "regression" or (task == "auto" and not _are_classes(numbers)):
-            return KnownTarget(Amount(name), rows, _amounts(name, rows, numbers))
+            if numbers.min() == numbers.max():
+                raise ValueError(_constant(name, f"{numbers[0]:g}"))
+            return KnownTarget(Amount(name), rows, numbers)
     elif task == "regression":
         raise ValueError(
             f"the target {name!r} holds booleans: regression needs numbers; "
             "leave the task out, or make it classification"
         )
-    labels, y = _classes(series, kind)
+    labels, y = _classes(series[rows], kind)
     if len(labels) == 1:
-        raise ValueError(f"the target {name!r} is {labels[0]!r} in every row: nothing to learn")
+        raise ValueError(_constant(name, repr(labels[0])))
     if len(labels) == len(y):
         raise ValueError(
             f"the target {name!r} is different in every row, such as {labels[0]!r} and "
@@ -97,16 +100,15 @@ def _are_classes(numbers: NDArray[np.float64]) -> bool:
     return whole and np.unique(numbers).size <= MAX_AUTO_CLASSES < numbers.size
 
 
-def _amounts(
-    name: str, rows: NDArray[np.intp], numbers: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _check_finite(name: str, rows: NDArray[np.intp], numbers: NDArray[np.float64]) -> None:
     infinite = np.flatnonzero(~np.isfinite(numbers))
     if infinite.size:
         row = rows[infinite[0]] + 1
         raise ValueError(f"the target {name!r}, row {row}: {numbers[infinite[0]]} is not finite")
-    if numbers.min() == numbers.max():
-        raise ValueError(f"the target {name!r} is {numbers[0]:g} in every row: nothing to learn")
-    return numbers
+
+
+def _constant(name: str, value: str) -> str:
+    return f"the target {name!r} is {value} in every row: nothing to learn"
 
 
 def _classes(series: Series, kind: str) -> tuple[tuple[Label, ...], NDArray[np.int64]]:
@@ -115,7 +117,11 @@ def _classes(series: Series, kind: str) -> tuple[tuple[Label, ...], NDArray[np.i
         text = values.texts(series)
         labels = sorted(values.counts(text))
         return tuple(labels), values.codes(text, labels).astype(np.int64)
-    numbers = values.booleans(series) if kind == "boolean" else values.numbers(series)
-    found, y = np.unique(numbers, return_inverse=True)
-    label = bool if kind == "boolean" else int if series.dtype.is_integer() else float
-    return tuple(label(each) for each in found), y.astype(np.int64)
+    if kind == "boolean":
+        known: NDArray[Any] = values.booleans(series).astype(np.bool_)
+    elif series.dtype.is_integer():  # float64 would merge some beyond 2**53
+        known = np.array(series.to_list())
+    else:
+        known = values.numbers(series)
+    found, y = np.unique(known, return_inverse=True)
+    return tuple(found.tolist()), y.astype(np.int64)

@@ -131,9 +131,7 @@ def prepare(
     model = TableModel(encoder, known.target, network, {})
     n_without = len(frame) - len(known.rows)
     batch_size = settings.batch_size or _batch_size(len(split.train))
-    return Plan(
-        model, known.target, encoder, split, n_without, batch_size, settings, X, known.y
-    )
+    return Plan(model, known.target, encoder, split, n_without, batch_size, settings, X, known.y)
 
 
 def train(plan: Plan) -> Result:

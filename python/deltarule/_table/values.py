@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from numbers import Number
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -23,26 +25,34 @@ Series: TypeAlias = "nw.Series[Any]"
 Kind: TypeAlias = Literal["number", "boolean", "category", "empty"]
 
 _TEXT = ("String", "Categorical", "Enum")
-_DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ]\d\d?:\d\d.*)?|\d\d?[./-]\d\d?[./-]\d{4}")
+_READABLE = (*_TEXT, "Boolean", "Object")
+_DATE = re.compile(r"\d{4}[-/]\d\d?[-/]\d\d?([T ]\d\d?:\d\d.*)?|\d\d?[./-]\d\d?[./-]\d{4}")
 
 
 def kind_of(series: Series) -> Kind:
     """Return what a column holds, or refuse what no network can use."""
-    dtype, name = series.dtype, _type_name(series)
-    if series.null_count() == len(series):
+    if _is_empty(series):
         return "empty"
+    name = _type_name(series)
     if name == "Object":
         return _kind_of_objects(series)
-    if dtype.is_numeric():
-        return "number"
-    if name == "Boolean":
-        return "boolean"
     if name in _TEXT:
         return "category"
+    _check_type(series)
+    return "boolean" if name == "Boolean" else "number"
+
+
+def _check_type(series: Series) -> None:
+    """Refuse a column of dates, lists, records …; empty ones pass."""
+    dtype = series.dtype
+    if dtype.is_numeric() or _type_name(series) in _READABLE or _is_empty(series):
+        return
     if dtype.is_temporal():
         raise ValueError(no_dates(series.name))
+    native = series.to_native()
+    found = native.dtype if hasattr(native, "dtype") else native.type
     raise ValueError(
-        f"column {series.name!r} holds {dtype}; a column must hold numbers, booleans or text: "
+        f"column {series.name!r} holds {found}; a column must hold numbers, booleans or text: "
         "leave it out (ignore), or turn it into such columns"
     )
 
@@ -51,7 +61,7 @@ def _kind_of_objects(series: Series) -> Kind:
     known = [value for value in series.to_list() if not _is_missing(value)]
     kinds: list[tuple[Kind, Any]] = [
         ("boolean", (bool, np.bool_)),
-        ("number", (int, float, np.number)),
+        ("number", (int, float, np.number, Decimal)),
         ("category", str),
     ]
     for kind, types in kinds:
@@ -79,10 +89,15 @@ def is_date(text: str) -> bool:
 
 def numbers(series: Series) -> Floats:
     """Return a column as float64 in memory of its own, NaN where missing."""
-    narwhals = frames.narwhals()
+    _check_type(series)
+    if _is_empty(series):
+        return np.full(len(series), np.nan)
     if _type_name(series) not in ("Object", "Boolean"):
+        # pyarrow casts no integers beyond 2**53, polars has some that NumPy has not
+        whole = series.dtype.is_integer() and not series.implementation.is_polars()
         try:
-            return np.array(series.cast(narwhals.Float64).to_numpy(), dtype=np.float64)
+            floats = series if whole else series.cast(frames.narwhals().Float64)
+            return np.array(floats.to_numpy(), dtype=np.float64)
         except Exception as error:  # every library has its own; the values say what is wrong
             if _type_name(series) not in _TEXT:
                 raise ValueError(f"column {series.name!r} holds no numbers: {error}") from error
@@ -91,6 +106,7 @@ def numbers(series: Series) -> Floats:
 
 def booleans(series: Series) -> Floats:
     """Return a column as float64: 0, 1, or NaN where missing."""
+    _check_type(series)
     if _type_name(series) == "Boolean":
         values = series.fill_null(value=False).to_numpy().astype(np.float64)
         values[missing(series)] = np.nan
@@ -108,29 +124,42 @@ def _boolean(value: object) -> float:
 
 
 def texts(series: Series) -> Series:
-    """Return a column as text; whole numbers without a point."""
+    """Return a column as text, null where missing; whole numbers without a point."""
+    _check_type(series)
     narwhals = frames.narwhals()
     name = _type_name(series)
-    if name == "String":
+    if name == "String" and str(getattr(series.to_native(), "type", "")) != "string_view":
         return series
-    if name == "Object":
-        values = [None if _is_missing(value) else str(value) for value in series.to_list()]
-        backend = series.implementation
-        return narwhals.new_series(series.name, values, narwhals.String, backend=backend)
     if name == "Boolean":
         return series.cast(narwhals.String).str.to_lowercase()
-    if series.dtype.is_float():
-        values = numbers(series)
-        known = values[~np.isnan(values)]
-        if known.size and (np.abs(known) < 2**53).all() and (known == np.trunc(known)).all():
-            return series.cast(narwhals.Int64).cast(narwhals.String)
-    return series.cast(narwhals.String)
+    if name == "String" or series.dtype.is_integer() or _has_text_levels(series):
+        return series.cast(narwhals.String)
+    values = [_text(value) for value in series.to_list()]
+    backend = series.implementation
+    text: Series = narwhals.new_series(series.name, values, narwhals.String, backend=backend)
+    return text
+
+
+def _has_text_levels(series: Series) -> bool:
+    """Whether it is categorical with levels of text; those of pandas may be of any type."""
+    levels = getattr(getattr(series.to_native(), "dtype", None), "categories", None)
+    is_text = getattr(levels, "inferred_type", "string") == "string"
+    return is_text and _type_name(series) in ("Categorical", "Enum")
+
+
+def _text(value: Any) -> str | None:
+    if _is_missing(value):
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return str(value).lower()
+    whole = isinstance(value, (float, np.floating)) and value.is_integer()
+    return str(int(value) if whole else value)
 
 
 def counts(text: Series) -> dict[str, int]:
     """Return how often each text occurs in a column of text, in no order."""
-    table = text.drop_nulls().value_counts(name="n")
-    pairs = zip(table[text.name].to_list(), table["n"].to_list(), strict=True)
+    table = text.drop_nulls().alias("level").value_counts(name="n")
+    pairs = zip(table["level"].to_list(), table["n"].to_list(), strict=True)
     return {str(level): int(n) for level, n in pairs}
 
 
@@ -158,15 +187,19 @@ def _each(series: Series, convert: Callable[[Any], float], fault: str) -> Floats
             continue
         try:
             values[row] = convert(value)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"column {series.name!r}, row {row + 1}: {value!r} {fault}"
-            ) from None
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"column {series.name!r}, row {row + 1}: {value!r} {fault}") from None
     return values
 
 
+def _is_empty(series: Series) -> bool:
+    return series.null_count() == len(series)
+
+
 def _is_missing(value: object) -> bool:
-    return value is None or type(value).__name__ == "NAType" or value != value  # noqa: PLR0124
+    if isinstance(value, Number):
+        return bool(value != value)  # NaN
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _type_name(series: Series) -> str:
