@@ -300,16 +300,17 @@ class Embedding(Layer):
     one, in the order given: n_0 - k + k * dimension outputs. It computes what a `Dense` without
     biases would on one-hot columns, without making them.
 
-    The tables start normal with mean 0 and standard deviation :math:`1/\sqrt{\text{dimension}}`,
-    so that a vector has length 1 or so. They are ``net.layers[0].tables``, and weights for `l2`
-    and `weight_decay`. The gradient of a level is the sum over the rows that have it, and zero
-    without such a row; the optimiser then updates all levels by its own rule, so that momentum,
-    Adam's averages and decay act on levels that a batch does not hold, too. Codes have no
-    derivative: ``net.backward`` returns 0 for their columns.
+    The tables, ``net.layers[0].tables``, start normal with mean 0 and standard deviation
+    :math:`1/\sqrt{\text{dimension}}`, so that a vector has a length near 1. The gradient of a
+    level is summed over the rows that have it, and zero if none does. The optimiser then updates
+    every level by its rule: momentum, Adam's averages, `l2` and `weight_decay`, for which tables
+    are weights, also move levels that are not in the batch. Codes have no derivative:
+    ``net.backward`` returns 0 for their columns.
 
-    A code is read as it is in the network's dtype and must then be an integer from 0 to
-    n_levels[j] - 1; what is none is refused, in ``predict`` too, where NaN makes the output of
-    its row NaN. In float32 integers are exact up to 2**24, and so many levels may a column have.
+    A code, converted to the network's dtype like all of X, must be an integer from 0 to
+    n_levels[j] - 1. Anything else is refused, in ``predict`` too; there NaN alone is taken, and
+    makes the output of its row NaN. A column has at most 2**24 levels in float32, 2**53 in
+    float64: integers up to there are exact.
 
     Parameters
     ----------
