@@ -19,7 +19,6 @@ template <class T> bool is_code(T x, Index n_levels) {
 }
 
 // The rows of a block by their levels: numbers that say level and row, ascending.
-constexpr Index kRow = kRowBlock;
 using RowsByLevel = std::array<Index, kRowBlock>;
 
 // Finds those of n rows whose level of `c`, as a column of the weights, is in [first, last).
@@ -35,7 +34,7 @@ const Index *sort_rows(const typename Embedding<T>::Coded &c, Columns<const T> i
         const Index level =
             is_code(code, c.n_levels) ? c.first_level + static_cast<Index>(code) : -1;
         if (first <= level && level < last)
-            *end++ = level * kRow + j;
+            *end++ = level * kRowBlock + j;
     }
     std::sort(rows.data(), end);
     return end;
@@ -46,10 +45,10 @@ const Index *sort_rows(const typename Embedding<T>::Coded &c, Columns<const T> i
 template <class T>
 const Index *add_level(const Index *row, const Index *end, Columns<const T> delta, Index count,
                        T *sum, T *total) {
-    const Index level = *row / kRow;
+    const Index level = *row / kRowBlock;
     std::fill_n(sum, count, T(0));
-    for (; row != end && *row / kRow == level; ++row) {
-        const T *d = delta.column(*row % kRow);
+    for (; row != end && *row / kRowBlock == level; ++row) {
+        const T *d = delta.column(*row % kRowBlock);
         for (Index i = 0; i < count; ++i)
             sum[i] += d[i];
     }
@@ -139,9 +138,9 @@ void Embedding<T>::gradient(Columns<const T> in, const Slot<T> &slot, Index n, I
             T *values = sink.gradient ? sink.gradient + start : scratch + dimension;
             if (!sink.add)
                 std::fill_n(values, count, T(0));
-            while (row != end && *row / kRow < next)
+            while (row != end && *row / kRowBlock < next)
                 row = add_level(row, end, delta, dimension, scratch,
-                                values + (*row / kRow - level) * dimension);
+                                values + (*row / kRowBlock - level) * dimension);
             if (sink.apply)
                 sink.apply(start, count, values, true);
         }

@@ -94,7 +94,8 @@ TEST(steps_of_a_run_allocate_nothing) {
     const auto run = []<class T>(std::shared_ptr<Network<T>> network,
                                  const OptimizerSpec &optimizer, Index batch_size) {
         Problem<T> problem(700), validation(300, 7);
-        check::put_codes(problem.X), check::put_codes(validation.X);
+        if (network->embedding())
+            check::put_codes(problem.X), check::put_codes(validation.X);
         Trainer<T> trainer = make_trainer(std::move(network), optimizer);
         const Examples<T> data = problem.examples(), other = validation.examples();
         RunOptions options{.batch_size = batch_size, .epochs = 100'000};
@@ -120,7 +121,8 @@ TEST(steps_of_a_run_allocate_nothing) {
 TEST(steps_of_threads_allocate_nothing) {
     for (const auto &network : {check::large_network<float>(), check::coded_network<float>(401)}) {
         Problem<float> problem(512);
-        check::put_codes(problem.X);
+        if (network->embedding())
+            check::put_codes(problem.X);
         Trainer<float> trainer = make_trainer(network, check::optimizers()[3]);
         const Examples<float> data = problem.examples();
         RunOptions options{.batch_size = 256, .epochs = 100'000, .n_threads = 3};
