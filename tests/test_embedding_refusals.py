@@ -17,6 +17,8 @@ from helpers import run_python
 SETTINGS = {
     "text": (("01", [2, 2]), TypeError, "columns must be a sequence of integers >= 0"),
     "one number": ((0, [2]), TypeError, "columns must be a sequence"),
+    "no dimension": ((np.array(0), [2]), TypeError, "columns must be a sequence"),
+    "a NumPy number": (([0], np.int64(2)), TypeError, "n_levels must be a sequence"),
     "a set": (({0, 1}, [2, 2]), TypeError, "columns must be a sequence"),
     "none": (([], []), ValueError, "columns must hold at least one integer"),
     "negative": (([0, -1], [2, 2]), ValueError, r"columns\[1\] must be an integer >= 0, got -1"),
@@ -227,6 +229,17 @@ def test_codes_beyond_what_float32_holds():
     for bad in (2**24, 2**24 + 1, 2**62, 2**63 - 1):
         with pytest.raises(ValueError, match="integer codes from 0 to 16777215"):
             net.predict(np.array([[0], [bad]]))
+
+
+def test_codes_are_checked_in_the_dtype_of_the_network():
+    """As all of X, and as class numbers: what rounds to a code there is one."""
+    nets = [dr.Network([dr.Input(1), dr.Embedding([0], [4])], dtype=t, seed=0) for t in DTYPES]
+    near = [[3 - 1e-12]]
+    assert np.array_equal(nets[0].predict(near), nets[0].predict([[3]]))
+    with pytest.raises(
+        ValueError, match=r"codes from 0 to 3 in column 0, got 2\.9999999999990\d+ at"
+    ):
+        nets[1].predict(near)
 
 
 def test_x_may_change_under_a_fit():

@@ -10,9 +10,9 @@ namespace deltarule {
 
 namespace {
 
-std::string text(double value) {
+std::string text(double value, int digits = 9) {
     std::ostringstream out;
-    out.precision(9);
+    out.precision(digits);
     out << value;
     return out.str();
 }
@@ -39,6 +39,12 @@ std::string expected(const TargetFault &fault, Index n_outputs) {
     return what == "a class number" ? what + " from 0 to " + std::to_string(n_outputs - 1) : what;
 }
 
+// With all digits where fewer would make it an integer.
+std::string text_of_no_code(double value) {
+    const double whole = std::round(value);
+    return value != whole && text(value) == text(whole) ? text(value, 17) : text(value);
+}
+
 // Throws for the first value in X that is no code, if there is one.
 template <class T>
 void check_codes(const Embedding<T> &embedding, const Source<T> &X, const std::string &name,
@@ -51,8 +57,8 @@ void check_codes(const Embedding<T> &embedding, const Source<T> &X, const std::s
     if (fault)
         throw DataError(name + " must hold integer codes from 0 to " +
                         std::to_string(coded->n_levels - 1) + " in column " +
-                        std::to_string(fault->column) + ", got " + text(fault->value) + " at row " +
-                        std::to_string(fault->row));
+                        std::to_string(fault->column) + ", got " + text_of_no_code(fault->value) +
+                        " at row " + std::to_string(fault->row));
 }
 
 // Throws for the first value of all data that is not finite, or no code where there must be one:

@@ -45,9 +45,10 @@ def shown_integer(number: int) -> str:
     return str(number) if bits <= 200 else f"an integer of {bits} bits"
 
 
-def integers(name: str, value: object, *, low: int) -> tuple[int, ...]:
+def integers(name: str, value: Any, *, low: int) -> tuple[int, ...]:
     """Return `value`, which must be a sequence of at least one integer >= low."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+    is_array = hasattr(value, "__array__") and np.ndim(value) > 0
+    if isinstance(value, (str, bytes)) or not (is_array or isinstance(value, Sequence)):
         raise TypeError(f"{name} must be a sequence of integers >= {low}, got {shown(value)}")
     numbers = tuple(integer(f"{name}[{i}]", each, low=low) for i, each in enumerate(value))
     if not numbers:

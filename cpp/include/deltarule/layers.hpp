@@ -154,9 +154,10 @@ template <class T> struct Embedding {
     WeightShape weights() const { return {dimension, n_levels}; }
     Index n_parameters() const { return n_levels * dimension; }
     Index n_state() const { return 0; }
-    DELTARULE_LAYER_PROTOCOL // what is no code gives NaN, d_in is 0 where codes stand
-        void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
-                      Index k1, const GradientSink<T> &sink, T *scratch) const;
+    // Forward makes NaN of what is no code; backward makes d_in 0 where codes stand.
+    DELTARULE_LAYER_PROTOCOL
+    void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
+                  Index k1, const GradientSink<T> &sink, T *scratch) const;
     Index scratch_size() const; // that gradient needs
 
     // Whether n columns hold codes where they should; with nan_passes NaN will do.
