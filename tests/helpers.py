@@ -11,6 +11,7 @@ import numpy as np
 
 import deltarule as dr
 import reference
+from tolerances import DIFFERENCE_STEP
 
 ACTIVATIONS = [
     "identity", "sigmoid", "tanh", "relu", "leaky_relu",
@@ -98,6 +99,20 @@ def problem(n=40, n_inputs=3, n_outputs=2, seed=0):
     X = rng(seed, n).uniform(-1, 1, (n, n_inputs))
     Y = np.stack([np.sin((k + 1) * X.sum(axis=1)) for k in range(n_outputs)], axis=1)
     return X, Y
+
+
+def central_differences(f, v):
+    """df/dv of a function of nothing that reads v (any shape), by changing v in place."""
+    result = np.zeros(v.shape)
+    for i in np.ndindex(v.shape):
+        kept = v[i]
+        h = DIFFERENCE_STEP * max(1.0, abs(kept))
+        v[i] = kept + h
+        above, top = f(), v[i]
+        v[i] = kept - h
+        result[i] = (above - f()) / (top - v[i])
+        v[i] = kept
+    return result
 
 
 def run_python(source, *arguments, timeout=120, check=True, env=None):

@@ -127,6 +127,39 @@ def gradient(theta, sizes, activations, X, Y, loss, w=None, masks=None, l2=0.0):
     return L, grad, deltas
 
 
+def embed(tables, columns, X):
+    """The rows (n, n_1) of an embedding: columns that hold no codes, then the vectors of codes."""
+    vectors = [E[X[:, c].astype(int)] for E, c in zip(tables, columns, strict=True)]
+    return np.hstack([np.delete(X, columns, axis=1), *vectors])
+
+
+def unflatten_tables(theta, n_levels, dimension):
+    """Views of the tables (n_levels[j], dimension) at the start of theta, and of the rest."""
+    ends = dimension * np.cumsum(n_levels)
+    blocks = np.split(theta, ends)
+    return [E.reshape(-1, dimension) for E in blocks[:-1]], blocks[-1]
+
+
+def embedding_gradient(theta, columns, n_levels, dimension, sizes, activations, X, Y, loss, l2=0.0):
+    """Like gradient(), for tables before the dense layers, whose sizes[0] is the width of embed().
+
+    dE_j[c] is the sum over the rows of code c of their part of dL/dA_0; other levels have 0.
+    """
+    grad = np.zeros_like(theta)
+    tables, dense = unflatten_tables(theta, n_levels, dimension)
+    dtables, dense_grad = unflatten_tables(grad, n_levels, dimension)
+    A = embed(tables, columns, X)
+    L, dense_grad[:], deltas = gradient(dense, sizes, activations, A, Y, loss, l2=l2)
+    dA = (unflatten(dense, sizes)[0][0].T @ deltas[0]).T
+    first = A.shape[1] - len(columns) * dimension
+    for j, (E, dE, c) in enumerate(zip(tables, dtables, columns, strict=True)):
+        part = dA[:, first + j * dimension : first + (j + 1) * dimension]
+        np.add.at(dE, X[:, c].astype(int), part)
+        L += l2 / 2 * (E**2).sum()
+        dE += l2 * E
+    return L, grad, dA
+
+
 class SGD:
     """v <- mu v + g; theta <- theta - eta v, or with Nesterov theta - eta (g + mu v)."""
 

@@ -8,22 +8,18 @@ import pytest
 
 import deltarule as dr
 import reference
-from helpers import ACTIVATIONS, INVALID, VALID, dense, dense_layers, problem, rng, targets
-from tolerances import DIFFERENCE, DIFFERENCE_STEP, close
-
-
-def central_differences(f, v):
-    """df/dv of a function of nothing that reads v (any shape), by changing v in place."""
-    result = np.zeros(v.shape)
-    for i in np.ndindex(v.shape):
-        kept = v[i]
-        h = DIFFERENCE_STEP * max(1.0, abs(kept))
-        v[i] = kept + h
-        above, top = f(), v[i]
-        v[i] = kept - h
-        result[i] = (above - f()) / (top - v[i])
-        v[i] = kept
-    return result
+from helpers import (
+    ACTIVATIONS,
+    INVALID,
+    VALID,
+    central_differences,
+    dense,
+    dense_layers,
+    problem,
+    rng,
+    targets,
+)
+from tolerances import DIFFERENCE, close
 
 
 def network_for(output, depth, dropout):

@@ -368,6 +368,7 @@ def test_settings_are_frozen_and_have_reprs():
         dr.Adam(),
         dr.Dense(3, "relu"),
         dr.Dropout(0.1),
+        dr.Embedding([0, 2], [5, 7], dimension=4),
         dr.Input(3),
         dr.Standardize(),
         dr.Rescale(),

@@ -15,19 +15,33 @@ namespace {
 void register_layer(py::module_ &m) {
     py::class_<LayerSpec>(m, "LayerSpec", py::module_local(), py::is_final())
         .def(py::init([](std::string kind, Index units, std::string activation, double alpha,
-                         double rate, std::string initializer, double gain) {
-                 return LayerSpec{std::move(kind),        units, std::move(activation), alpha, rate,
-                                  std::move(initializer), gain};
+                         double rate, std::string initializer, double gain,
+                         std::vector<Index> columns, std::vector<Index> n_levels, Index dimension) {
+                 return LayerSpec{std::move(kind),
+                                  units,
+                                  std::move(activation),
+                                  alpha,
+                                  rate,
+                                  std::move(initializer),
+                                  gain,
+                                  std::move(columns),
+                                  std::move(n_levels),
+                                  dimension};
              }),
              "kind"_a, py::kw_only(), "units"_a = 0, "activation"_a = "identity", "alpha"_a = 0.0,
-             "rate"_a = 0.0, "initializer"_a = "zeros", "gain"_a = 1.0)
+             "rate"_a = 0.0, "initializer"_a = "zeros", "gain"_a = 1.0,
+             "columns"_a = std::vector<Index>(), "n_levels"_a = std::vector<Index>(),
+             "dimension"_a = 0)
         .def_readwrite("kind", &LayerSpec::kind)
         .def_readwrite("units", &LayerSpec::units)
         .def_readwrite("activation", &LayerSpec::activation)
         .def_readwrite("alpha", &LayerSpec::alpha)
         .def_readwrite("rate", &LayerSpec::rate)
         .def_readwrite("initializer", &LayerSpec::initializer)
-        .def_readwrite("gain", &LayerSpec::gain);
+        .def_readwrite("gain", &LayerSpec::gain)
+        .def_readwrite("columns", &LayerSpec::columns)
+        .def_readwrite("n_levels", &LayerSpec::n_levels)
+        .def_readwrite("dimension", &LayerSpec::dimension);
 }
 
 void register_loss(py::module_ &m) {

@@ -53,9 +53,11 @@ template <class T> py::object new_matrix(Index rows, Index columns) {
 }
 
 template <class T> bool is_small(const Network<T> &network, Index rows, int passes) {
+    const double looked_up = static_cast<double>(network.n_looked_up());
+    const double multiplied = static_cast<double>(network.n_parameters()) - looked_up;
+    const double updated = passes > 1 ? looked_up : 0; // tables are gone through once a step
     return rows <= kSmallRows &&
-           static_cast<double>(rows * passes) * static_cast<double>(network.n_parameters()) <=
-               kSmallWork;
+           static_cast<double>(rows * passes) * multiplied + updated <= kSmallWork;
 }
 
 } // namespace deltarule::bindings

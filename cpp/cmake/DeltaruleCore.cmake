@@ -3,7 +3,7 @@
 # object would break the one-definition rule.
 
 set(DELTARULE_SOURCES
-    activation dataset inference kernels layers loss memory network objective optimizer random scaling
+    activation dataset embedding inference kernels layers loss memory network objective optimizer random scaling
     sparse squared_weights team trainer workspace)
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <numeric>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace deltarule {
@@ -153,7 +154,13 @@ template <class T> double StridedSource<T>::value(Index row, Index column) const
                  [place]<class E>(E) { return E::template load<double>(place); });
 }
 
-template <class T> std::optional<Fault> first_fault(const Source<T> &source) {
+namespace {
+
+// The first fault of a source in blocks of rows that were gathered into contiguous memory, by
+// find(rows, count), which says row and column in the block; a block that gathers as finite is left
+// out with Check::finite.
+template <class T, class F>
+std::optional<Fault> first_fault(const Source<T> &source, Check check, const F &find) {
     constexpr Index kElements = 32768; // a block stays in the second-level cache
     const Index width = source.width();
     const Index block = std::clamp(kElements / std::max(width, Index{1}), Index{1}, kRowBlock);
@@ -162,22 +169,46 @@ template <class T> std::optional<Fault> first_fault(const Source<T> &source) {
     for (Index first = 0; first < source.rows(); first += block) {
         const Index count = std::min(block, source.rows() - first);
         std::iota(numbers.begin(), numbers.end(), first);
-        if (source.gather(numbers.data(), count, rows.data(), width, Check::finite))
+        const bool finite = source.gather(numbers.data(), count, rows.data(), width, check);
+        if (finite && check == Check::finite)
             continue;
-        const T *start = rows.data(), *end = start + count * width;
-        const T *bad = std::find_if(start, end, [](T x) { return !std::isfinite(x); });
-        if (bad == end) // changed by another thread just now
-            continue;
-        const Index row = first + (bad - start) / width;
-        const Index column = (bad - start) % width;
-        return Fault{row, column, source.value(row, column)};
+        const auto [row, column] = find(rows.data(), count);
+        if (column >= 0) // else changed by another thread just now
+            return Fault{first + row, column, source.value(first + row, column)};
     }
     return std::nullopt;
+}
+
+} // namespace
+
+template <class T> std::optional<Fault> first_fault(const Source<T> &source) {
+    const Index width = source.width();
+    return first_fault(source, Check::finite, [width](const T *rows, Index count) {
+        const T *end = rows + count * width;
+        const Index place = std::find_if(rows, end, [](T x) { return !std::isfinite(x); }) - rows;
+        const bool none = place == count * width;
+        return std::pair(none ? 0 : place / width, none ? -1 : place % width);
+    });
+}
+
+template <class T>
+std::optional<Fault> first_fault(const Source<T> &source,
+                                 FunctionRef<Index(const T *row)> column_of) {
+    const Index width = source.width();
+    return first_fault(source, Check::none, [&](const T *rows, Index count) {
+        for (Index row = 0; row < count; ++row)
+            if (const Index column = column_of(rows + row * width); column >= 0)
+                return std::pair(row, column);
+        return std::pair(Index{0}, Index{-1});
+    });
 }
 
 template class StridedSource<float>;
 template class StridedSource<double>;
 template std::optional<Fault> first_fault(const Source<float> &);
 template std::optional<Fault> first_fault(const Source<double> &);
+template std::optional<Fault> first_fault(const Source<float> &, FunctionRef<Index(const float *)>);
+template std::optional<Fault> first_fault(const Source<double> &,
+                                          FunctionRef<Index(const double *)>);
 
 } // namespace deltarule

@@ -14,10 +14,14 @@ int worthwhile_threads(const Network<T> &network, Index batch, double rows, int 
     constexpr double kFlopsOfABatch = 10e6, kFlopsOfACall = 50e6;
     constexpr double kBesides = 4000; // what else a row costs, as if it were flops
     constexpr Index kRowsOfAThread = 16;
-    const double flops_of_a_row =
-        (2.0 * passes * static_cast<double>(network.n_parameters()) + kBesides) * (sizeof(T) / 4);
-    if (flops_of_a_row * static_cast<double>(batch) < kFlopsOfABatch ||
-        flops_of_a_row * rows < kFlopsOfACall)
+    const double looked_up = static_cast<double>(network.n_looked_up());
+    const double multiplied = static_cast<double>(network.n_parameters()) - looked_up;
+    const double size = sizeof(T) / 4, count = static_cast<double>(batch);
+    const double flops_of_a_row = (2.0 * passes * multiplied + kBesides) * size;
+    // Tables are gone through for the update, once a batch.
+    const double flops_of_a_batch =
+        flops_of_a_row * count + (passes > 1 ? 2.0 * passes * looked_up * size : 0);
+    if (flops_of_a_batch < kFlopsOfABatch || flops_of_a_batch * (rows / count) < kFlopsOfACall)
         return 1;
     return static_cast<int>(std::clamp<Index>(batch / kRowsOfAThread, 1, n_threads));
 }
@@ -33,12 +37,24 @@ void gather_rows(const Source<T> &source, Index first, Index n, Index *rows, Col
         refuse(source, name);
 }
 
+// Rows [row, row + n) of X into the workspace, refused where they hold no codes; without a check of
+// other numbers NaN may stand for one.
+template <class T>
+void gather_inputs(const Network<T> &network, const Source<T> &X, Index row, Index n,
+                   Workspace<T> &w, Check check) {
+    gather_rows(X, row, n, w.rows, w.input, check, "X");
+    const Embedding<T> *embedding = network.embedding();
+    const bool nan_passes = check == Check::none;
+    if (embedding && !embedding->holds_codes(w.input, n, nan_passes))
+        refuse_codes(*embedding, X, "X", nan_passes);
+}
+
 // Rows [row, row + n) of X through the network.
 template <class T>
 void predict_block(const Network<T> &network, const Source<T> &X, Index row, Index n,
                    Workspace<T> &w, T *out) {
     const Index outputs = network.n_outputs();
-    gather_rows(X, row, n, w.rows, w.input, Check::none, "X");
+    gather_inputs(network, X, row, n, w, Check::none);
     network.forward(w, 0, n, Pass{}, w.scratch(0));
     const Columns<T> a = w.output(false);
     if (outputs == 1) // a call of memmove for each number would cost more than the number
@@ -63,15 +79,27 @@ bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, in
             abandoned = true;
         return abandoned.load(std::memory_order_relaxed);
     };
-    team.run([&](int t) {
-        const Index first = share_of_columns(rows, t, team.size());
-        const Index last = share_of_columns(rows, t + 1, team.size());
-        if (first == last)
-            return;
-        Workspace<T> w(network, std::min(last - first, kRowBlock), 0, Keep::outputs);
-        for (Index row = first; row < last && (row == first || !stop(t)); row += kRowBlock)
-            predict_block(network, X, row, std::min(kRowBlock, last - row), w, out);
-    });
+    const auto each_block = [&](const auto &use) {
+        team.run([&](int t) {
+            const Index first = share_of_columns(rows, t, team.size());
+            const Index last = share_of_columns(rows, t + 1, team.size());
+            if (first == last)
+                return;
+            Workspace<T> w(network, std::min(last - first, kRowBlock), 0, Keep::outputs);
+            for (Index row = first; row < last && (row == first || !stop(t)); row += kRowBlock)
+                use(row, std::min(kRowBlock, last - row), w);
+        });
+    };
+    // Codes may be refused, and then nothing is written: all are looked at before the first block
+    // is predicted.
+    if (network.embedding() && (rows > kRowBlock || team.size() > 1))
+        each_block([&](Index row, Index n, Workspace<T> &w) {
+            gather_inputs(network, X, row, n, w, Check::none);
+        });
+    if (!abandoned)
+        each_block([&](Index row, Index n, Workspace<T> &w) {
+            predict_block(network, X, row, n, w, out);
+        });
     return !abandoned;
 }
 
@@ -112,7 +140,7 @@ bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &ou
         if (row > 0 && poll && poll())
             return false;
         const Index n = std::min(kRowBlock, rows - row);
-        gather_rows(X, row, n, w.rows, w.input, Check::finite, "X");
+        gather_inputs(network, X, row, n, w, Check::finite);
         gather_rows(output_gradient, row, n, w.rows, w.slots.back().delta, Check::finite,
                     "output_gradient");
         team.run([&](int t) {

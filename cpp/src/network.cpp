@@ -37,6 +37,10 @@ Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::ui
             throw std::invalid_argument("Standardize must be the first layer after Input, found at "
                                         "layer " +
                                         std::to_string(l));
+        if (specs[l].kind == "embedding" && l != 0)
+            throw std::invalid_argument("Embedding must be the first layer after Input, found at "
+                                        "layer " +
+                                        std::to_string(l));
         if (specs[l].kind == "rescale" && l + 1 != specs.size())
             throw std::invalid_argument("Rescale must be the last layer, found at layer " +
                                         std::to_string(l) + " of " + std::to_string(specs.size()));
@@ -68,6 +72,8 @@ template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width
         layers_.push_back(Rescale<T>{width, width});
     else if (spec.kind == "dropout")
         layers_.push_back(Dropout<T>{width, width, spec.rate, layers_.size()});
+    else if (spec.kind == "embedding")
+        layers_.push_back(Embedding<T>(width, spec.columns, spec.n_levels, spec.dimension));
     else
         throw std::invalid_argument("unknown kind of layer '" + spec.kind + "'");
     const Index theta =
@@ -75,21 +81,26 @@ template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width
     const Index state = layout_.empty() ? 0 : layout_.back().state_offset + layout_.back().n_state;
     std::visit(
         [&](const auto &layer) {
-            layout_.push_back(
-                {layer.inputs, layer.outputs, theta, layer.n_parameters(), state, layer.n_state()});
+            WeightShape weights;
+            if constexpr (requires { layer.weights(); })
+                weights = layer.weights();
+            layout_.push_back({layer.inputs, layer.outputs, theta, layer.n_parameters(), state,
+                               layer.n_state(), weights});
             fitted.push_back(layer.n_state() == 0);
         },
         layers_.back());
 }
 
 template <class T> void Network<T>::draw_weights(std::size_t l, const LayerSpec &spec) {
-    if (spec.kind != "dense")
-        return;
     const LayerLayout &layout = layout_[l];
-    const double deviation = initial_deviation(spec, layout.n_inputs, layout.n_outputs);
-    const bool normal = spec.initializer.ends_with("_normal");
+    const Index size = layout.n_weights();
+    if (size == 0)
+        return;
+    const bool looked_up = spec.kind == "embedding";
+    const double deviation = looked_up ? 1 / std::sqrt(static_cast<double>(spec.dimension))
+                                       : initial_deviation(spec, layout.n_inputs, layout.n_outputs);
+    const bool normal = looked_up || spec.initializer.ends_with("_normal");
     T *W = theta() + layout.theta_offset;
-    const Index size = layout.n_inputs * layout.n_outputs;
     for (Index i = 0; i < size && deviation != 0; i += 4) {
         const Words words =
             draw(seed_, Stream::initial_weights, {0, l, static_cast<std::uint64_t>(i / 4), 0});
@@ -220,15 +231,16 @@ void Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index n, int pa
                     unit_share(dense.inputs, part + 1, parts));
 }
 
-// The first input (column of W) of a layer in share `part` of `parts`: the parameters of all
-// layers, cut into equal pieces, each cut moved to a whole group of columns.
+// The first column of a layer's weights in share `part` of `parts`: the parameters of all layers,
+// cut into equal pieces, each cut moved to a whole group of columns.
 template <class T> Index Network<T>::share_start(std::size_t l, int part, int parts) const {
     constexpr Index kGroup = 16;
     const LayerLayout &layout = layout_[l];
-    if (part == 0 || part == parts || layout.n_parameters == 0)
-        return part == 0 ? 0 : layout.n_inputs;
+    const auto [rows, columns] = layout.weights;
+    if (part == 0 || part == parts || columns == 0)
+        return part == 0 ? 0 : columns;
     const Index cut = n_parameters() / parts * part - layout.theta_offset;
-    return std::clamp<Index>(cut / layout.n_outputs / kGroup * kGroup, 0, layout.n_inputs);
+    return std::clamp<Index>(cut / rows / kGroup * kGroup, 0, columns);
 }
 
 template <class T>

@@ -10,9 +10,9 @@ namespace deltarule {
 
 namespace {
 
-std::string text(double value) {
+std::string text(double value, int digits = 9) {
     std::ostringstream out;
-    out.precision(9);
+    out.precision(digits);
     out << value;
     return out.str();
 }
@@ -39,15 +39,39 @@ std::string expected(const TargetFault &fault, Index n_outputs) {
     return what == "a class number" ? what + " from 0 to " + std::to_string(n_outputs - 1) : what;
 }
 
-// Throws for the first non-finite value of all data: whoever met which one first, on however many
-// threads, the message is the same.
-template <class T> void refuse_non_finite(const Examples<T> &data) {
+// With all digits where fewer would make it an integer.
+std::string text_of_no_code(double value) {
+    const double whole = std::round(value);
+    return value != whole && text(value) == text(whole) ? text(value, 17) : text(value);
+}
+
+// Throws for the first value in X that is no code, if there is one.
+template <class T>
+void check_codes(const Embedding<T> &embedding, const Source<T> &X, const std::string &name,
+                 bool nan_passes) {
+    const typename Embedding<T>::Coded *coded = nullptr;
+    const auto fault = first_fault<T>(X, [&](const T *row) {
+        coded = embedding.fault_of(row, nan_passes);
+        return coded ? coded->input : -1;
+    });
+    if (fault)
+        throw DataError(name + " must hold integer codes from 0 to " +
+                        std::to_string(coded->n_levels - 1) + " in column " +
+                        std::to_string(fault->column) + ", got " + text_of_no_code(fault->value) +
+                        " at row " + std::to_string(fault->row));
+}
+
+// Throws for the first value of all data that is not finite, or no code where there must be one:
+// whoever met which one first, on however many threads, the message is the same.
+template <class T> void refuse_values(const Network<T> &network, const Examples<T> &data) {
     if (first_fault(*data.X))
         refuse(*data.X, data.names.X);
     if (first_fault(*data.y))
         refuse(*data.y, data.names.y);
     if (data.weight && first_fault(*data.weight))
         refuse(*data.weight, data.names.weight);
+    if (const Embedding<T> *embedding = network.embedding())
+        check_codes(*embedding, *data.X, data.names.X, false);
 }
 
 } // namespace
@@ -61,6 +85,13 @@ template <class T> void refuse(const Source<T> &source, const std::string &name)
                         ", got " + text(fault->value) + place(fault->row, fault->column));
     throw DataError(name + " must be finite, got " + text(fault->value) +
                     place(fault->row, fault->column));
+}
+
+template <class T>
+void refuse_codes(const Embedding<T> &embedding, const Source<T> &X, const std::string &name,
+                  bool nan_passes) {
+    check_codes(embedding, X, name, nan_passes);
+    throw DataError(name + " must hold integer codes; it was changed during the call");
 }
 
 template <class T>
@@ -104,13 +135,18 @@ void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace
         data.y->gather(rows, n, y.data, y.ld, Check::finite) &&
         (!data.weight || data.weight->gather(rows, n, w.weight + column, 1, Check::finite));
     if (!finite) {
-        refuse_non_finite(data);
+        refuse_values(network_, data);
         throw DataError(
             std::string("X, y and sample_weight must be finite; they were changed during the "
                         "call"));
     }
+    const Embedding<T> *embedding = network_.embedding();
+    if (embedding && !embedding->holds_codes(X, n, false)) {
+        refuse_values(network_, data);
+        refuse_codes(*embedding, *data.X, data.names.X, false);
+    }
     if (loss_.check<T>(n, y)) {
-        refuse_non_finite(data);
+        refuse_values(network_, data);
         refuse_target(data);
     }
 }
@@ -285,6 +321,8 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
     template void refuse<T>(const Source<T> &, const std::string &);                               \
+    template void refuse_codes<T>(const Embedding<T> &, const Source<T> &, const std::string &,    \
+                                  bool);                                                           \
     template class Objective<T>;
 DELTARULE_INSTANTIATE(float)
 DELTARULE_INSTANTIATE(double)

@@ -30,7 +30,7 @@ template <class T> double sum_of_squares(const T *x, Index count) {
 
 template <class T> SquaredWeights<T>::SquaredWeights(const Network<T> &network) {
     for (const LayerLayout &layout : network.layout()) {
-        const Index weights = layout.n_parameters > 0 ? layout.n_inputs * layout.n_outputs : 0;
+        const Index weights = layout.n_weights();
         for (Index done = 0; done < weights; done += kBlock)
             blocks_.push_back({layout.theta_offset + done, std::min(kBlock, weights - done), 0});
     }

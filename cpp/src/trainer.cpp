@@ -348,8 +348,7 @@ template <class T> void Trainer<T>::apply(const T *gradient) {
     FlushSubnormals flush;
     begin_update(1);
     for (const LayerLayout &layout : network_->layout()) {
-        const Index W = layout.theta_offset;
-        const Index weights = layout.n_parameters > 0 ? layout.n_inputs * layout.n_outputs : 0;
+        const Index W = layout.theta_offset, weights = layout.n_weights();
         apply_to(W, weights, gradient + W, true);
         apply_to(W + weights, layout.n_parameters - weights, gradient + W + weights, false);
     }

@@ -45,6 +45,8 @@ Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_
         slots.push_back(slot);
         scratch_needed =
             std::max(scratch_needed, scratch_size<T>(layout.n_inputs, layout.n_outputs));
+        if (const auto *embedding = std::get_if<Embedding<T>>(&layer))
+            scratch_needed = std::max(scratch_needed, embedding->scratch_size());
     }
     scratch_ = take(scratch_needed, n_threads);
 }

@@ -80,6 +80,27 @@ template <class T> std::shared_ptr<deltarule::Network<T>> large_network() {
     return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
 }
 
+// Tables for two inputs, one of them of several tiles, before dense layers.
+template <class T>
+std::shared_ptr<deltarule::Network<T>> coded_network(Index units = 21, Index n_levels = 900) {
+    using Spec = deltarule::LayerSpec;
+    const std::vector<Spec> specs = {
+        {.kind = "embedding", .columns = {4, 1}, .n_levels = {n_levels, 3}, .dimension = 5},
+        {.kind = "dense", .units = units, .activation = "tanh", .initializer = "he_normal"},
+        {.kind = "dropout", .rate = 0.25},
+        {.kind = "dense", .units = units, .activation = "relu", .initializer = "he_normal"},
+        {.kind = "dense", .units = Problem<T>::kOutputs, .initializer = "he_normal"}};
+    return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
+}
+
+// Rows for it.
+template <class T> void put_codes(Table<T> &X, Index n_levels = 900) {
+    for (Index row = 0; row < X.rows(); ++row) {
+        X(row, 4) = T(row * row % n_levels);
+        X(row, 1) = T(row % 3);
+    }
+}
+
 inline std::vector<deltarule::OptimizerSpec> optimizers() {
     using deltarule::OptimizerKind;
     return {{.kind = OptimizerKind::sgd, .learning_rate = 0.05},

@@ -91,9 +91,12 @@ TEST(the_count_sees_every_way_to_the_heap) {
 
 // However many steps a call of run makes, and across the ends of epochs.
 TEST(steps_of_a_run_allocate_nothing) {
-    const auto run = []<class T>(T, const OptimizerSpec &optimizer, Index batch_size) {
-        const Problem<T> problem(700), validation(300, 7);
-        Trainer<T> trainer = make_trainer(check::small_network<T>("silu"), optimizer);
+    const auto run = []<class T>(std::shared_ptr<Network<T>> network,
+                                 const OptimizerSpec &optimizer, Index batch_size) {
+        Problem<T> problem(700), validation(300, 7);
+        if (network->embedding())
+            check::put_codes(problem.X), check::put_codes(validation.X);
+        Trainer<T> trainer = make_trainer(std::move(network), optimizer);
         const Examples<T> data = problem.examples(), other = validation.examples();
         RunOptions options{.batch_size = batch_size, .epochs = 100'000};
         int polls = 0;
@@ -108,23 +111,29 @@ TEST(steps_of_a_run_allocate_nothing) {
     };
     for (const OptimizerSpec &optimizer : check::optimizers())
         for (const Index batch_size : {7, 32, 300}) {
-            run(float(), optimizer, batch_size);
-            run(double(), optimizer, batch_size);
+            run(check::small_network<float>("silu"), optimizer, batch_size);
+            run(check::small_network<double>("silu"), optimizer, batch_size);
+            run(check::coded_network<float>(), optimizer, batch_size);
+            run(check::coded_network<double>(), optimizer, batch_size);
         }
 }
 
 TEST(steps_of_threads_allocate_nothing) {
-    const Problem<float> problem(512);
-    Trainer<float> trainer = make_trainer(check::large_network<float>(), check::optimizers()[3]);
-    const Examples<float> data = problem.examples();
-    RunOptions options{.batch_size = 256, .epochs = 100'000, .n_threads = 3};
-    const auto steps = [&](std::int64_t n) {
-        options.max_steps = n;
-        trainer.run(data, Problem<float>::none(), options, nullptr);
-    };
-    steps(1);
-    const long fixed = allocations_in([&] { steps(2); });
-    CHECK_EQ(allocations_in([&] { steps(12); }), fixed);
+    for (const auto &network : {check::large_network<float>(), check::coded_network<float>(401)}) {
+        Problem<float> problem(512);
+        if (network->embedding())
+            check::put_codes(problem.X);
+        Trainer<float> trainer = make_trainer(network, check::optimizers()[3]);
+        const Examples<float> data = problem.examples();
+        RunOptions options{.batch_size = 256, .epochs = 100'000, .n_threads = 3};
+        const auto steps = [&](std::int64_t n) {
+            options.max_steps = n;
+            trainer.run(data, Problem<float>::none(), options, nullptr);
+        };
+        steps(1);
+        const long fixed = allocations_in([&] { steps(2); });
+        CHECK_EQ(allocations_in([&] { steps(12); }), fixed);
+    }
 }
 
 TEST(a_single_step_allocates_nothing) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <set>
 
@@ -19,6 +20,10 @@ LayerSpec dense(Index units, const std::string &initializer = "he_normal", doubl
     return {.kind = "dense", .units = units, .initializer = initializer, .gain = gain};
 }
 LayerSpec dropout(double rate) { return {.kind = "dropout", .rate = rate}; }
+LayerSpec embedding(const std::vector<Index> &columns, const std::vector<Index> &n_levels,
+                    Index dimension) {
+    return {.kind = "embedding", .columns = columns, .n_levels = n_levels, .dimension = dimension};
+}
 LayerSpec plain(const std::string &kind) { return {.kind = kind}; }
 
 template <class T> const T *weights(const Network<T> &network, std::size_t layer) {
@@ -165,6 +170,49 @@ TEST(initial_weights_have_their_deviation) {
     }
 }
 
+TEST(tables_are_drawn_normal_for_their_place) {
+    const auto run = []<class T>(T) {
+        const Network<T> network(4, {embedding({2, 0}, {7, 5}, 3), dense(2)}, 42);
+        const LayerLayout &layout = network.layout()[0];
+        CHECK(layout.n_parameters == 36 && layout.n_weights() == 36 && layout.n_outputs == 8);
+        CHECK(network.layout()[1].theta_offset == 36 && network.n_looked_up() == 36);
+        for (Index i = 0; i < 36; ++i) {
+            const double x = drawn(42, 0, static_cast<std::uint64_t>(i), true);
+            CHECK_EQ(network.theta()[i], static_cast<T>(1 / std::sqrt(3.0) * x));
+        }
+    };
+    run(float());
+    run(double());
+}
+
+// What is no code gives NaN, and is never looked up.
+TEST(codes_are_looked_up_or_nan) {
+    Network<float> network(2, {embedding({0}, {3}, 2)}, 1);
+    const float bad[] = {-1, 3, 0.5F, 2.5F, 1e30F, -1e30F, check::kNan<float>, -1e-3F, 1e10F, 3.5F};
+    for (Index i = 0; i < 6; ++i)
+        network.theta()[i] = static_cast<float>(10 + i);
+    Workspace<float> w(network, 1, 0, Keep::gradient);
+    const float *a = w.slots[0].a.data;
+    w.input.data[1] = 7;
+    for (const float code : {0.0F, 1.0F, 2.0F, -0.0F}) {
+        w.input.data[0] = code;
+        network.forward(w, 0, 1, Pass{}, w.scratch(0));
+        CHECK(a[0] == 7 && a[1] == 10 + 2 * code && a[2] == 11 + 2 * code);
+        CHECK(network.embedding()->holds_codes(w.input, 1, false));
+    }
+    for (const float code : bad) {
+        w.input.data[0] = code;
+        network.forward(w, 0, 1, Pass{}, w.scratch(0));
+        CHECK(a[0] == 7 && std::isnan(a[1]) && std::isnan(a[2]));
+        CHECK(!network.embedding()->holds_codes(w.input, 1, false));
+        CHECK_EQ(network.embedding()->holds_codes(w.input, 1, true), std::isnan(code));
+        w.slots[0].delta.data[1] = w.slots[0].delta.data[2] = 1; // nor does it get a gradient
+        Buffer<float> gradient(6);
+        network.gradient(w, 0, 1, {gradient.data(), false, {}}, 0, 1, w.scratch(0));
+        CHECK(std::all_of(gradient.data(), gradient.data() + 6, [](float g) { return g == 0; }));
+    }
+}
+
 TEST(masks_depend_on_their_place_alone) {
     const std::vector<float> one = mask(training(1, 2, 3), 100, 1);
     CHECK(one == mask(training(1, 2, 3), 100, 1));
@@ -249,6 +297,14 @@ TEST(lists_that_are_no_network_are_refused) {
         CHECK(throws<T>(3, {dense(2, "orthogonal")}));
         CHECK(throws<T>(3, {{.kind = "dense", .units = 2, .activation = "maxout"}}));
         CHECK(!throws<T>(3, {plain("standardize"), dense(2), plain("rescale")}));
+        CHECK(!throws<T>(3, {embedding({2, 0}, {1, 5}, 1), plain("rescale")}));
+        CHECK(throws<T>(3, {dense(2), embedding({0}, {2}, 1)}));
+        CHECK(throws<T>(3, {embedding({}, {}, 1)}) && throws<T>(3, {embedding({0}, {2, 2}, 1)}));
+        CHECK(throws<T>(3, {embedding({3}, {2}, 1)}) && throws<T>(3, {embedding({-1}, {2}, 1)}));
+        CHECK(throws<T>(3, {embedding({0, 1, 0}, {2, 2, 2}, 1)}));
+        CHECK(throws<T>(3, {embedding({0}, {0}, 1)}) && throws<T>(3, {embedding({0}, {2}, 0)}));
+        const Index most = Index{1} << std::numeric_limits<T>::digits;
+        CHECK(throws<T>(3, {embedding({0}, {most + 1}, 1)}));
     };
     run(float());
     run(double());

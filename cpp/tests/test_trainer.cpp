@@ -184,11 +184,14 @@ TEST(single_steps_equal_a_run_in_order) {
 }
 
 TEST(threads_do_not_change_a_bit) {
-    const auto run = []<class T>(T) {
-        const Problem<T> problem(500), other(kValidationRows, 50);
+    constexpr Index kLevels = 20'000; // a table that shares cut
+    const auto run = []<class T>(T, const auto &make_network) {
+        Problem<T> problem(500), other(kValidationRows, 50);
+        if (make_network()->embedding())
+            check::put_codes(problem.X, kLevels), check::put_codes(other.X, kLevels);
         const Examples<T> data = problem.examples(), validation = other.examples();
         const auto trained = [&](int n_threads) {
-            Trainer<T> trainer(check::large_network<T>(), LossSpec{}, check::optimizers()[3], 7);
+            Trainer<T> trainer(make_network(), LossSpec{}, check::optimizers()[3], 7);
             RunOptions options{.batch_size = 200, .epochs = 3, .n_threads = n_threads};
             trainer.run(data, validation, options, nullptr);
             trainer.step(data, n_threads);
@@ -206,8 +209,10 @@ TEST(threads_do_not_change_a_bit) {
             CHECK(outputs(1) == outputs(n));
         }
     };
-    run(float());
-    run(double());
+    run(float(), check::large_network<float>);
+    run(double(), check::large_network<double>);
+    run(float(), [] { return check::coded_network<float>(250, kLevels); });
+    run(double(), [] { return check::coded_network<double>(250, kLevels); });
 }
 
 // The open box holds what a step uses: masks, too, by their position in the whole batch.

@@ -19,7 +19,7 @@ from deltarule import callbacks, initializers, losses, metrics, optimizers
 from deltarule._dispatch import build_info
 from deltarule._errors import DivergenceError, ModelFileError
 from deltarule._history import History
-from deltarule._layers import Activation, Dense, Dropout, Input, Rescale, Standardize
+from deltarule._layers import Activation, Dense, Dropout, Embedding, Input, Rescale, Standardize
 from deltarule._model_file import load
 from deltarule._network import Network
 from deltarule._threads import set_num_threads
@@ -37,6 +37,7 @@ __all__ = [
     "Dense",
     "DivergenceError",
     "Dropout",
+    "Embedding",
     "History",
     "Input",
     "ModelFileError",

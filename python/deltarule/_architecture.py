@@ -13,6 +13,7 @@ from deltarule._layers import (
     ACTIVATIONS,
     Activation,
     Dense,
+    Embedding,
     Input,
     Layer,
     Rescale,
@@ -79,16 +80,33 @@ def check(entries: Sequence[Any]) -> tuple[int, tuple[Layer, ...]]:
             raise ValueError(f"layers[{i + 1}] must not be an Input: only the first entry is one")
         if isinstance(layer, Standardize) and i != 0:
             raise ValueError(f"layers[{i + 1}]: Standardize can only follow the Input")
+        if isinstance(layer, Embedding):
+            _check_columns(f"layers[{i + 1}]", layer, first.width if i == 0 else None)
         if isinstance(layer, Rescale) and i != len(rest) - 1:
             raise ValueError(f"layers[{i + 1}]: Rescale can only be the last layer")
     return first.width, rest
+
+
+def _check_columns(name: str, layer: Embedding, width: int | None) -> None:
+    """Refuse an Embedding that does not follow an Input of all its columns."""
+    if width is None:
+        raise ValueError(f"{name}: Embedding can only follow the Input")
+    highest = max(layer.columns)
+    if highest >= width:
+        raise ValueError(
+            f"{name}: columns must be from 0 to {width - 1}, the Input's, "
+            f"got {_settings.shown_integer(highest)}"
+        )
 
 
 def widths(n_inputs: int, layers: Sequence[Layer]) -> list[int]:
     """Return n_0, n_1 … n_L: the width that enters each layer, and at the end the output's."""
     result = [n_inputs]
     for layer in layers:
-        result.append(layer.units if isinstance(layer, Dense) else result[-1])
+        if isinstance(layer, Embedding):
+            result.append(result[-1] + len(layer.columns) * (layer.dimension - 1))
+        else:
+            result.append(layer.units if isinstance(layer, Dense) else result[-1])
     return result
 
 
@@ -99,6 +117,8 @@ def shapes(n_inputs: int, layers: Sequence[Layer]) -> list[dict[str, tuple[int, 
     for i, layer in enumerate(layers):
         if isinstance(layer, Dense):
             result.append({"kernel": (sizes[i], sizes[i + 1]), "bias": (sizes[i + 1],)})
+        elif isinstance(layer, Embedding):
+            result.append({"embedding": (sum(layer.n_levels), layer.dimension)})
         elif isinstance(layer, (Standardize, Rescale)):
             result.append({"mean": (sizes[i],), "scale": (sizes[i],)})
         else:
@@ -147,8 +167,15 @@ def without_statistics(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     )
 
 
-def check_memory(n_inputs: int, layers: Sequence[Layer], dtype: np.dtype[Any]) -> None:
-    """Refuse a network that cannot be held, before anything is allocated."""
+def check_numbers(n_inputs: int, layers: Sequence[Layer], dtype: np.dtype[Any]) -> None:
+    """Refuse a network that cannot be held, or whose codes cannot, before anything is allocated."""
+    exact = 2 ** (np.finfo(dtype).nmant + 1)  # integers up to here
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Embedding) and max(layer.n_levels) > exact:
+            raise ValueError(
+                f"layers[{i + 1}]: n_levels must be at most {exact}, the codes that {dtype} "
+                f"holds exactly, got {_settings.shown_integer(max(layer.n_levels))}"
+            )
     count = sum(widths(n_inputs, layers))  # one row of every layer
     for arrays in shapes(n_inputs, layers):
         for shape in arrays.values():

@@ -35,6 +35,9 @@ class LayerSpec:
     rate: float
     initializer: str
     gain: float
+    columns: Sequence[int]
+    n_levels: Sequence[int]
+    dimension: int
     def __init__(
         self,
         kind: str,
@@ -45,6 +48,9 @@ class LayerSpec:
         rate: float = 0.0,
         initializer: str = "zeros",
         gain: float = 1.0,
+        columns: Sequence[int] = ...,
+        n_levels: Sequence[int] = ...,
+        dimension: int = 0,
     ) -> None: ...
 
 @final

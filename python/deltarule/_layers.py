@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import ClassVar, Literal, get_args
 
 from deltarule import _settings
-from deltarule._validation import statistics
+from deltarule._validation import Array, statistics
 from deltarule.initializers import Initializer, InitializerName
 from deltarule.initializers import resolve as resolve_initializer
 
@@ -24,7 +26,8 @@ class Layer:
     kind: ClassVar[str] = ""
 
     def __repr__(self) -> str:
-        return _settings.short_repr(self, "width", "units", "activation", "name", "rate")
+        positional = ("width", "units", "activation", "name", "rate", "columns", "n_levels")
+        return _settings.short_repr(self, *positional)
 
 
 @dataclass(frozen=True, repr=False)
@@ -284,6 +287,94 @@ class Dropout(Layer):
 
     def __post_init__(self) -> None:
         _settings.set_field(self, "rate", _settings.real("rate", self.rate, below=1.0))
+
+
+@dataclass(frozen=True, repr=False)
+class Embedding(Layer):
+    r"""Learned vectors for columns of integer codes: the first layer of a network.
+
+    .. math:: a = (x_{\text{other columns}},\ E_1[x_{c_1}],\ \dots,\ E_k[x_{c_k}])
+
+    with a table :math:`E_j` of shape (n_levels[j], dimension), whose row is looked up. The columns
+    that are not named pass through, in their order; then come `dimension` values for each named
+    one, in the order given: n_0 - k + k * dimension outputs. It computes what a `Dense` without
+    biases would on one-hot columns, without making them.
+
+    The tables, ``net.layers[0].tables``, start normal with mean 0 and standard deviation
+    :math:`1/\sqrt{\text{dimension}}`, so that a vector has a length near 1. The gradient of a
+    level is summed over the rows that have it, and zero if none does. The optimiser then updates
+    every level by its rule: momentum, Adam's averages, `l2` and `weight_decay`, for which tables
+    are weights, also move levels that are not in the batch. Codes have no derivative:
+    ``net.backward`` returns 0 for their columns.
+
+    A code, converted to the network's dtype like all of X, must be an integer from 0 to
+    n_levels[j] - 1. Anything else is refused, in ``predict`` too; there NaN alone is taken, and
+    makes the output of its row NaN. A column has at most 2**24 levels in float32, 2**53 in
+    float64: integers up to there are exact.
+
+    Parameters
+    ----------
+    columns : sequence of int
+        The columns :math:`c_j` of X that hold codes: k different ones, from 0 to n_0 - 1.
+    n_levels : sequence of int
+        For each of them, how many codes there are, at least 1.
+    dimension : int, default 8
+        Length of the vectors, at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not as above. From `Network`, if the layer does not follow the Input, a
+        column is not in X, or the dtype cannot hold the codes; from what takes X, with row, column
+        and value, if there is no code where one is needed.
+
+    References
+    ----------
+    Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, "A neural probabilistic language model", JMLR 3
+    (2003). C. Guo, F. Berkhahn, "Entity embeddings of categorical variables", arXiv:1604.06737
+    (2016).
+
+    Examples
+    --------
+    >>> import deltarule as dr
+    >>> layers = [dr.Input(3), dr.Embedding([1], [4], dimension=2), dr.Dense(1)]
+    >>> net = dr.Network(layers, seed=0)
+    >>> net.layers[0].tables[0].shape
+    (4, 2)
+    >>> net.predict([[0.5, 3, -1.0], [0.5, 0, -1.0]]).shape
+    (2, 1)
+    >>> net.predict([[0.5, 4, -1.0]])
+    Traceback (most recent call last):
+        ...
+    ValueError: X must hold integer codes from 0 to 3 in column 1, got 4 at row 0
+    """
+
+    kind: ClassVar[str] = "embedding"
+    columns: Sequence[int]
+    n_levels: Sequence[int]
+    dimension: int = field(default=8, kw_only=True)
+
+    def __post_init__(self) -> None:
+        columns = _settings.integers("columns", self.columns, low=0)
+        n_levels = _settings.integers("n_levels", self.n_levels, low=1)
+        if len(set(columns)) != len(columns):
+            twice = Counter(columns).most_common(1)[0][0]
+            shown = _settings.shown_integer(twice)
+            raise ValueError(f"columns must be different ones, got {shown} more than once")
+        if len(n_levels) != len(columns):
+            raise ValueError(
+                "n_levels must have one number for each of the columns, "
+                f"got {len(n_levels)} for {len(columns)}"
+            )
+        _settings.set_field(self, "columns", columns)
+        _settings.set_field(self, "n_levels", n_levels)
+        _settings.set_field(self, "dimension", _settings.size("dimension", self.dimension))
+
+    def split(self, block: Array) -> list[Array]:
+        """Return a view (n_levels[j], dimension) of each table's part of a block of theta."""
+        ends = (self.dimension * end for end in accumulate(self.n_levels))
+        starts = (0, *ends)
+        return [block[i:j].reshape(-1, self.dimension) for i, j in pairwise(starts)]
 
 
 def activation_of(layer: Layer) -> Activation | None:

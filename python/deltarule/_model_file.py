@@ -2,7 +2,8 @@
 
 The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
 has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
-(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,). ``_file`` knows the container.
+(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension). ``_file``
+knows the container.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from deltarule._layers import (
     Activation,
     Dense,
     Dropout,
+    Embedding,
     Input,
     Layer,
     Rescale,
@@ -139,6 +141,9 @@ def _encode_layer(view: LayerView) -> Json:
         encoded |= {"activation": activation.name, "alpha": activation.alpha}
     if isinstance(layer, Dropout):
         encoded |= {"rate": layer.rate}
+    if isinstance(layer, Embedding):
+        encoded |= {"columns": list(layer.columns), "n_levels": list(layer.n_levels)}
+        encoded |= {"dimension": layer.dimension}
     if isinstance(layer, (Standardize, Rescale)):
         encoded |= {"fitted": view.fitted}
     return encoded
@@ -154,7 +159,7 @@ def rebuild(metadata: Json, tensors: Mapping[str, Array], *, allow_nonfinite: bo
     n_steps = accepted(_settings.integer, "n_steps", metadata["n_steps"], low=0, high=2**63 - 1)
     if not isinstance(metadata["cpu_level"], str):
         raise ModelFileError(f"has a damaged cpu_level: {_settings.shown(metadata['cpu_level'])}")
-    accepted(_architecture.check_memory, n_inputs, layers, dtype)
+    accepted(_architecture.check_numbers, n_inputs, layers, dtype)
     expected = {
         f"layers.{i}.{name}": shape
         for i, shapes in enumerate(_architecture.shapes(n_inputs, layers))
@@ -185,6 +190,7 @@ _LAYER_KEYS: Mapping[str, frozenset[str]] = {
     "standardize": frozenset({"kind", "fitted"}),
     "rescale": frozenset({"kind", "fitted"}),
     "dropout": frozenset({"kind", "rate"}),
+    "embedding": frozenset({"kind", "columns", "n_levels", "dimension"}),
 }
 
 
@@ -195,6 +201,9 @@ def _decode_layer(name: str, entry: Any) -> Layer:
     check_keys(name, entry, _LAYER_KEYS[kind], _LAYER_KEYS[kind])
     if kind == "dropout":
         return accepted(Dropout, entry["rate"])
+    if kind == "embedding":
+        columns, n_levels = entry["columns"], entry["n_levels"]
+        return accepted(Embedding, columns, n_levels, dimension=entry["dimension"])
     if kind in ("standardize", "rescale"):
         accepted(_settings.boolean, f"{name}: fitted", entry["fitted"])
         return Standardize() if kind == "standardize" else Rescale()

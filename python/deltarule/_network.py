@@ -33,7 +33,8 @@ class Network(NetworkState):
     ----------
     layers : sequence of int, or of layers
         Short form: the sizes ``[n_0, n_1, ..., n_L]``, from the input to the output. Long form:
-        ``[Input(n_0), ...]`` followed by Dense, Activation, Standardize, Rescale, Dropout.
+        ``[Input(n_0), ...]`` followed by Dense, Activation, Embedding, Standardize, Rescale,
+        Dropout.
     activation : str or Activation, default "relu"
         Short form only: of the hidden layers.
     output : str or Activation, default "identity"
@@ -72,7 +73,7 @@ class Network(NetworkState):
     ) -> None:
         n_inputs, parsed = _architecture.parse(layers, activation, output)
         real_type = _architecture.dtype_of(dtype)
-        _architecture.check_memory(n_inputs, parsed, real_type)
+        _architecture.check_numbers(n_inputs, parsed, real_type)
         statistics = _architecture.given_statistics(n_inputs, parsed, real_type)
         seed = _settings.seed_or_none("seed", seed)
         seed = int.from_bytes(os.urandom(8), "little") if seed is None else seed
@@ -129,7 +130,7 @@ class Network(NetworkState):
         Raises
         ------
         TypeError, ValueError
-            If an array has another shape or dtype.
+            If an array has another shape or dtype, or X has no code where an Embedding needs one.
 
         Examples
         --------
@@ -270,7 +271,7 @@ class Network(NetworkState):
         gradient : ndarray (n_parameters,)
             ∂L/∂theta, summed over the rows; see `unflatten` and ``trainer.apply``.
         input_gradient : ndarray (n, n_0)
-            ∂L/∂X.
+            ∂L/∂X; 0 for the columns of an Embedding.
 
         Raises
         ------
@@ -312,7 +313,7 @@ class Network(NetworkState):
         Returns
         -------
         Trace
-            With ``.loss`` and ``.layers[i].z .a .delta .dW .db``.
+            With ``.loss`` and ``.layers[i].z .a .delta .dW .db .dtables``.
 
         Raises
         ------

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
 from deltarule._dispatch import core
+from deltarule._layers import Embedding
 from deltarule._specs import CoreNetwork, layer_spec
 from deltarule._validation import Array
 from deltarule._views import LayerView, layer_views, split_block
@@ -50,6 +51,8 @@ class NetworkState:
     @property
     def theta(self) -> Array:
         """All parameters, (n_parameters,): W_1, b_1, W_2, b_2 … A writable view, not a copy.
+
+        An Embedding's part is its tables, one after another.
 
         Assigning copies the numbers in: ``net.theta = v`` is ``net.theta[:] = v``, with the shape
         checked.
@@ -102,7 +105,7 @@ class NetworkState:
         """The history of the last training, also of one that was interrupted; None before."""
         return self._history
 
-    def unflatten(self, v: Array) -> list[tuple[Array, Array] | None]:
+    def unflatten(self, v: Array) -> list[tuple[Array, Array] | list[Array] | None]:
         """Return views (W, b) of each layer's part of a vector shaped like `theta`.
 
         Parameters
@@ -113,7 +116,8 @@ class NetworkState:
         Returns
         -------
         list
-            For every layer W (n_l, n_{l-1}) and b (n_l,), or None where nothing is trained.
+            For every layer W (n_l, n_{l-1}) and b (n_l,); the list of the tables
+            (n_levels[j], dimension) of an Embedding; None where nothing is trained.
 
         Raises
         ------
@@ -132,12 +136,15 @@ class NetworkState:
             raise TypeError(f"v must be a NumPy array, got {_settings.shown(v)}")
         if v.shape != (self.n_parameters,):
             raise ValueError(f"v must have shape ({self.n_parameters},), got {v.shape}")
-        result: list[tuple[Array, Array] | None] = []
-        for place in self._core.layout():
+        result: list[tuple[Array, Array] | list[Array] | None] = []
+        for settings, place in zip(self._layers, self._core.layout(), strict=True):
             start, size = place["theta_offset"], place["n_parameters"]
             block = v[start : start + size]
-            shape = place["n_inputs"], place["n_outputs"]
-            result.append(split_block(block, *shape) if size else None)
+            if isinstance(settings, Embedding):
+                result.append(settings.split(block))
+            else:
+                shape = place["n_inputs"], place["n_outputs"]
+                result.append(split_block(block, *shape) if size else None)
         return result
 
     def copy(self: Self) -> Self:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from numbers import Real
 from typing import Any, TypeVar
@@ -43,6 +43,17 @@ def shown_integer(number: int) -> str:
     """Return the digits of an integer; long ones only by their length."""
     bits = number.bit_length()
     return str(number) if bits <= 200 else f"an integer of {bits} bits"
+
+
+def integers(name: str, value: Any, *, low: int) -> tuple[int, ...]:
+    """Return `value`, which must be a sequence of at least one integer >= low."""
+    is_array = hasattr(value, "__array__") and np.ndim(value) > 0
+    if isinstance(value, (str, bytes)) or not (is_array or isinstance(value, Sequence)):
+        raise TypeError(f"{name} must be a sequence of integers >= {low}, got {shown(value)}")
+    numbers = tuple(integer(f"{name}[{i}]", each, low=low) for i, each in enumerate(value))
+    if not numbers:
+        raise ValueError(f"{name} must hold at least one integer >= {low}, got {shown(value)}")
+    return numbers
 
 
 def size(name: str, value: object) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from deltarule._dispatch import core
-from deltarule._layers import Activation, Dense, Dropout, Layer, activation_of
+from deltarule._layers import Activation, Dense, Dropout, Embedding, Layer, activation_of
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
 from deltarule.losses import Huber, Loss
@@ -32,6 +32,13 @@ def layer_spec(layer: Layer) -> core.LayerSpec:
         return core.LayerSpec("activation", activation=layer.name, alpha=layer.alpha or 0.0)
     if isinstance(layer, Dropout):
         return core.LayerSpec("dropout", rate=layer.rate)
+    if isinstance(layer, Embedding):
+        return core.LayerSpec(
+            "embedding",
+            columns=layer.columns,
+            n_levels=layer.n_levels,
+            dimension=layer.dimension,
+        )
     return core.LayerSpec(layer.kind)
 
 

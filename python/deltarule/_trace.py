@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deltarule._layers import Layer
+from deltarule._layers import Embedding, Layer
 from deltarule._validation import Array
 from deltarule._views import split_block
 
@@ -27,9 +27,11 @@ class LayerTrace:
         ∂L/∂W = deltaᵀ · (a of the layer before); None where nothing is trained.
     db : ndarray (n_l,) or None
         ∂L/∂b, the sum of delta over the rows; None where nothing is trained.
+    dtables : list of ndarray (n_levels[j], dimension), or None
+        ∂L/∂E_j of an Embedding, the sum of delta over the rows of each level; None elsewhere.
     """
 
-    __slots__ = ("a", "dW", "db", "delta", "settings", "z")
+    __slots__ = ("a", "dW", "db", "delta", "dtables", "settings", "z")
 
     def __init__(self, settings: Layer, z: Array, a: Array, delta: Array) -> None:
         self.settings = settings
@@ -38,10 +40,13 @@ class LayerTrace:
         self.delta = delta
         self.dW: Array | None = None
         self.db: Array | None = None
+        self.dtables: list[Array] | None = None
 
     def __repr__(self) -> str:
         arrays = ((name, getattr(self, name)) for name in ("z", "a", "delta", "dW", "db"))
         shapes = [f"{name} {array.shape}" for name, array in arrays if array is not None]
+        if self.dtables is not None:
+            shapes.append(f"dtables {[table.shape for table in self.dtables]}")
         return f"<{self.settings!r}: {', '.join(shapes)}>"
 
 
@@ -53,7 +58,7 @@ class Trace:
     loss : float
         The loss of the batch.
     gradient : ndarray (n_parameters,)
-        ∂L/∂θ with the layout of ``net.theta``, read-only; `dW` and `db` are views of it.
+        ∂L/∂θ with the layout of ``net.theta``, read-only; `dW`, `db` and `dtables` are views of it.
     layers : tuple of LayerTrace
         ``trace.layers[i]`` belongs to ``net.layers[i]``: with `z`, `a`, `delta` of shape
         (n, n_l), `dW` (n_l, n_{l-1}) and `db` (n_l,).
@@ -85,7 +90,10 @@ class Trace:
             if place["n_parameters"]:
                 start = place["theta_offset"]
                 block = self.gradient[start : start + place["n_parameters"]]
-                layer.dW, layer.db = split_block(block, place["n_inputs"], place["n_outputs"])
+                if isinstance(settings, Embedding):
+                    layer.dtables = settings.split(block)
+                else:
+                    layer.dW, layer.db = split_block(block, place["n_inputs"], place["n_outputs"])
             traced.append(layer)
         self.layers = tuple(traced)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
-from deltarule._layers import Dense, Layer, Rescale, Standardize
+from deltarule._layers import Dense, Embedding, Layer, Rescale, Standardize
 from deltarule._validation import Array
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ class LayerView:
 
     Writing into a view changes the network: ``net.layers[0].b[:] = 0``. A layer that trains
     nothing has ``W``, ``kernel`` and ``b`` None; one without statistics has ``mean`` and
-    ``scale`` None.
+    ``scale`` None; only an Embedding has ``tables``.
 
     Attributes
     ----------
-    settings : Dense, Activation, Standardize, Rescale or Dropout
+    settings : Dense, Activation, Embedding, Standardize, Rescale or Dropout
         What the layer was made from.
     n_inputs, n_outputs : int
         The widths n_{l-1} and n_l. `W` is what the mathematics writes, `kernel` what lies in
@@ -66,7 +66,7 @@ class LayerView:
     @property
     def n_parameters(self) -> int:
         """How many trained numbers the layer has."""
-        trained = (self._arrays.get(name) for name in ("kernel", "bias"))
+        trained = (self._arrays.get(name) for name in ("kernel", "bias", "embedding"))
         return sum(array.size for array in trained if array is not None)
 
     @property
@@ -96,6 +96,16 @@ class LayerView:
     @b.setter
     def b(self, value: ArrayLike) -> None:
         self._assign("b", self.b, value)
+
+    @property
+    def tables(self) -> list[Array] | None:
+        """The tables (n_levels[j], dimension) of an Embedding, or None.
+
+        Views, to write into: ``net.layers[0].tables[1][:] = vectors``.
+        """
+        if not isinstance(self.settings, Embedding):
+            return None
+        return self.settings.split(self._arrays["embedding"].reshape(-1))
 
     @property
     def mean(self) -> Array | None:
@@ -183,6 +193,10 @@ def _arrays(network: CoreNetwork, place: dict[str, int], settings: Layer) -> dic
         block = network.theta[start : start + place["n_parameters"]]
         W, b = split_block(block, n_inputs, n_outputs)
         return {"kernel": W.T, "bias": b}
+    if isinstance(settings, Embedding):
+        start = place["theta_offset"]
+        block = network.theta[start : start + place["n_parameters"]]
+        return {"embedding": block.reshape(-1, settings.dimension)}
     if isinstance(settings, (Standardize, Rescale)):
         start = place["state_offset"]
         block = network.state[start : start + place["n_state"]]

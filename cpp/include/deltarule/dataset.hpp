@@ -2,6 +2,7 @@
 // to the network's type and checked on the way, so that no input is ever copied whole.
 #pragma once
 
+#include "deltarule/function_ref.hpp"
 #include "deltarule/types.hpp"
 
 #include <cstdint>
@@ -79,5 +80,11 @@ template <class T> class StridedSource final : public Source<T> {
 
 // The first place, in row-major order, whose value is not finite once converted to T.
 template <class T> std::optional<Fault> first_fault(const Source<T> &source);
+
+// The same for a fault that `column_of` finds in a row, converted to T; it says -1 where there is
+// none.
+template <class T>
+std::optional<Fault> first_fault(const Source<T> &source,
+                                 FunctionRef<Index(const T *row)> column_of);
 
 } // namespace deltarule

@@ -13,7 +13,8 @@ int worthwhile_threads(const Network<T> &network, Index batch, double rows, int 
                        int n_threads);
 
 // A_L for every row of X, into `out`, C-ordered (rows, n_outputs). NaN flows to its own row. A
-// row's bits do not depend on the other rows. False if abandoned.
+// row's bits do not depend on the other rows. False if abandoned. Throws DataError where X holds no
+// code for an Embedding, before anything is written.
 template <class T>
 bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, int n_threads,
              T *out);

@@ -10,7 +10,9 @@
 // and, where something is trained,
 //
 //   gradient(in, slot, n, offset, k0, k1, sink, scratch)
-//                                               ∂L/∂θ_l from ∂L/∂z_l for inputs [k0, k1); n <= 256
+//                                               ∂L/∂θ_l from ∂L/∂z_l for columns [k0, k1) of the
+//                                               weights; n <= 256
+//   weights()                                   how many rows and columns these have
 //
 // over any range of columns, so that rows can be split among blocks and threads.
 #pragma once
@@ -19,6 +21,7 @@
 #include "deltarule/random.hpp"
 
 #include <variant>
+#include <vector>
 
 namespace deltarule {
 
@@ -53,6 +56,12 @@ template <class T> struct Numbers {
     T *scratch;
 };
 
+// The weights of a layer: a column-major matrix, first among its parameters. Penalties act on it
+// alone, and its columns are shared out among threads.
+struct WeightShape {
+    Index rows = 0, columns = 0;
+};
+
 #define DELTARULE_LAYER_PROTOCOL                                                                   \
     void forward(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,           \
                  const Pass &pass) const;                                                          \
@@ -64,6 +73,7 @@ template <class T> struct Dense {
     Index inputs, outputs;
     Activation activation;
 
+    WeightShape weights() const { return {outputs, inputs}; }
     Index n_parameters() const { return inputs * outputs + outputs; }
     Index n_state() const { return 0; }
     DELTARULE_LAYER_PROTOCOL
@@ -120,9 +130,46 @@ template <class T> struct Dropout {
     DELTARULE_LAYER_PROTOCOL
 };
 
+// Learned vectors for columns of codes: A' holds the inputs that are not coded, in their order,
+// and then for each coded one the vector of its code, looked up in a table of its own. theta holds
+// the tables, C-ordered (n_levels, dimension), one after another: a column of the weights is the
+// vector of a level. (Y. Bengio et al., 2003; C. Guo, F. Berkhahn, 2016)
+//
+// The gradient of a level is the sum of delta over the rows that have it: those of a block of 256
+// in one chain of additions from zero, rows ascending; blocks are added in order (contract 16).
+template <class T> struct Embedding {
+    // Where codes from 0 to n_levels - 1 stand, and the first column of the weights that is theirs.
+    struct Coded {
+        Index input, n_levels, first_level;
+    };
+    Index inputs, outputs, dimension, n_levels;
+    std::vector<Index> passed; // the inputs that are not coded
+    std::vector<Coded> coded;
+
+    // Throws std::invalid_argument unless `columns` are different inputs, each with a number of
+    // levels whose codes T holds exactly.
+    Embedding(Index n_inputs, const std::vector<Index> &columns,
+              const std::vector<Index> &levels_of_columns, Index n_dimensions);
+
+    WeightShape weights() const { return {dimension, n_levels}; }
+    Index n_parameters() const { return n_levels * dimension; }
+    Index n_state() const { return 0; }
+    // Forward makes NaN of what is no code; backward makes d_in 0 where codes stand.
+    DELTARULE_LAYER_PROTOCOL
+    void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
+                  Index k1, const GradientSink<T> &sink, T *scratch) const;
+    Index scratch_size() const; // that gradient needs
+
+    // Whether n columns hold codes where they should; with nan_passes NaN will do.
+    bool holds_codes(Columns<const T> in, Index n, bool nan_passes) const;
+    // The first input of a row that does not hold its code; null if all do.
+    const Coded *fault_of(const T *row, bool nan_passes) const;
+};
+
 #undef DELTARULE_LAYER_PROTOCOL
 
 template <class T>
-using Layer = std::variant<Dense<T>, ActivationLayer<T>, Standardize<T>, Rescale<T>, Dropout<T>>;
+using Layer = std::variant<Dense<T>, ActivationLayer<T>, Standardize<T>, Rescale<T>, Dropout<T>,
+                           Embedding<T>>;
 
 } // namespace deltarule

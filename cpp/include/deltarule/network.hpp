@@ -13,13 +13,15 @@ template <class T> class Workspace;
 
 // What a layer is asked to be; the fields that its kind does not use are ignored.
 struct LayerSpec {
-    std::string kind; // "dense" "activation" "standardize" "rescale" "dropout"
+    std::string kind; // "dense" "activation" "standardize" "rescale" "dropout" "embedding"
     Index units = 0;
     std::string activation = "identity";
     double alpha = 0;
     double rate = 0;
     std::string initializer = "zeros";
     double gain = 1;
+    std::vector<Index> columns = {}, n_levels = {}; // embedding
+    Index dimension = 0;
 };
 
 // Where a layer's numbers lie.
@@ -27,21 +29,28 @@ struct LayerLayout {
     Index n_inputs, n_outputs;
     Index theta_offset, n_parameters;
     Index state_offset, n_state;
+    WeightShape weights; // the first of the parameters
+    Index n_weights() const { return weights.rows * weights.columns; }
 };
 
 template <class T> class Network {
   public:
-    // Draws the initial weights from (seed, Stream::initial_weights); biases start at zero. Throws
-    // std::invalid_argument for a list of layers that is no network.
+    // Draws the initial weights from (seed, Stream::initial_weights), those of an Embedding normal
+    // with deviation 1/√dimension; biases start at zero. Throws std::invalid_argument for a list of
+    // layers that is no network.
     Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::uint64_t seed);
 
     Index n_inputs() const { return n_inputs_; }
     Index n_outputs() const { return layout_.back().n_outputs; }
     Index n_parameters() const { return theta_.size(); }
+    // Those of tables, of which a row reads few: the work of a row grows with the others only.
+    Index n_looked_up() const { return embedding() ? layout_.front().n_parameters : 0; }
     std::uint64_t seed() const { return seed_; }
     const std::vector<LayerLayout> &layout() const { return layout_; }
     const std::vector<Layer<T>> &layers() const { return layers_; }
     ActivationKind output_activation() const;
+    // The first layer, if it reads codes; else null.
+    const Embedding<T> *embedding() const { return std::get_if<Embedding<T>>(&layers_.front()); }
 
     // All trainable numbers, W_1, b_1, W_2, b_2 ..., without padding (contract 1); and what is not
     // trained.

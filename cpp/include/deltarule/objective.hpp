@@ -80,4 +80,10 @@ template <class T> class Objective {
 // Throws DataError for the first value of `source` that is not finite in T.
 template <class T> [[noreturn]] void refuse(const Source<T> &source, const std::string &name);
 
+// Throws DataError for the first value of X that is no code where `embedding` needs one, NaN aside
+// with nan_passes.
+template <class T>
+[[noreturn]] void refuse_codes(const Embedding<T> &embedding, const Source<T> &X,
+                               const std::string &name, bool nan_passes);
+
 } // namespace deltarule

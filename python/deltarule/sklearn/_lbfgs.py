@@ -39,7 +39,7 @@ class LossAndGradient:
         self._n_threads = _threads.resolve(estimator.n_threads)
         self._is_weight = np.zeros(self._network.n_parameters, dtype=bool)
         for block in self._network.unflatten(self._is_weight):
-            if block is not None:
+            if isinstance(block, tuple):
                 block[0][...] = True
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
