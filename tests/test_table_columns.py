@@ -146,6 +146,8 @@ def test_booleans():
     column = learned([True, None, False])
     assert encoded(column, [True, False, None]).tolist() == [[1, 0], [-1, 0], [0, 1]]
     assert encoded(column, [True, False]).tolist() == [[1, 0], [-1, 0]]
+    column = learned([None, None, True], rows=[0, 1])
+    assert encoded(column, [True, None]).tolist() == [[1], [0]]
 
 
 def test_what_is_no_boolean_is_named():
@@ -191,6 +193,7 @@ def test_levels_seen_once_count_as_not_seen_if_there_are_more_than_nine():
     assert (few.width, few.embedded) == (3, False)
     assert encoded(few, ["c", "d"]).tolist() == [[0, 0, 1], [0, 0, 0]]
     assert learned(letters(9)).width == 9  # nine of one row each stay
+    assert learned([*letters(9), None]).width == 1  # ten do not, and missing is one
 
 
 def test_the_most_frequent_levels_are_kept(monkeypatch):

@@ -13,10 +13,8 @@ from typing import Any, TextIO
 
 from deltarule import optimizers
 from deltarule._cli import files, options, report
-from deltarule._layers import ACTIVATIONS, Activation, Dense
-from deltarule._run import RunSettings
 from deltarule._table import frames, training
-from deltarule._table.training import TableSettings
+from deltarule._table.training import HIDDEN_ACTIVATIONS, TableSettings
 
 _MORE = """\
 Of the rows, some train the network, some choose the epoch that is kept (validation), and some are
@@ -52,7 +50,7 @@ def add_to(commands: Any) -> None:
     group = parser.add_argument_group("network and training")
     add_setting = _setting_of(group, default)
     add_setting("hidden", "N,N", "units of the hidden layers; '' for none", type=options.units)
-    add_setting("activation", "NAME", f"of the hidden layers: {', '.join(ACTIVATIONS)}")
+    add_setting("activation", "NAME", f"of the hidden layers: {', '.join(HIDDEN_ACTIVATIONS)}")
     add_setting("dropout", "R", "share of hidden units switched off in training", type=float)
     add_setting("optimizer", "NAME", " or ".join(optimizers.BY_NAME))
     group.add_argument(
@@ -132,23 +130,7 @@ def _settings(args: Namespace) -> TableSettings:
         kind = type(optimizers.resolve(args.optimizer))
         given["optimizer"] = kind(learning_rate=args.learning_rate)
     progress = False if args.quiet else None
-    settings = TableSettings(**given, n_threads=options.threads(args), progress=progress)
-    optimizers.resolve(settings.optimizer)
-    Activation(settings.activation)
-    for n_units in settings.hidden:
-        options.checked(args, Dense, n_units, option="hidden")
-    RunSettings(
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        shuffle=True,
-        tol=None,
-        patience=settings.patience,
-        max_seconds=settings.max_seconds,
-        max_steps=None,
-        n_threads=settings.n_threads,
-        progress=settings.progress,
-    )
-    return settings
+    return TableSettings(**given, n_threads=options.threads(args), progress=progress)
 
 
 def _check_places(args: Namespace) -> None:

@@ -75,6 +75,7 @@ def of_training(plan: Plan, result: Result, seconds: float) -> list[str]:
         "epochs": "all epochs done",
         "max_seconds": "stopped: the time is over",
         "interrupted": "stopped by Ctrl-C",
+        "diverged": "stopped: the loss was no longer a number (try a smaller --learning-rate)",
     }[result.stopped_by]
     took = f"{seconds:.2g}" if seconds < 1 else f"{seconds:,.1f}"
     lines = [f"trained {_n(n_epochs, 'epoch')} in {took} s; {why}"]

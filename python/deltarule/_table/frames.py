@@ -105,7 +105,10 @@ def _read_csv(polars: Any, content: bytes, name: str, *, infer: bool) -> pl.Data
     names = [(each or "").strip() for each in header]
     for i, each in enumerate(names):
         if not each:
-            raise ValueError(f"{name}: column {i + 1} has no name in the header")
+            raise ValueError(
+                f"{name}: column {i + 1} has no name in the header (if pandas wrote the file: "
+                "to_csv(index=False))"
+            )
     try:
         _check_names(names)
     except ValueError as error:

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltarule import _settings, _threads, metrics
+from deltarule._errors import DivergenceError
 from deltarule._history import History
-from deltarule._layers import ActivationName, Dense, Dropout, Input, Layer, Rescale
+from deltarule._layers import ACTIVATIONS, ActivationName, Dense, Dropout, Input, Layer, Rescale
 from deltarule._network import Network
+from deltarule._run import RunSettings
 from deltarule._table import frames
 from deltarule._table import target as targets
 from deltarule._table.columns import Matrix, Rows
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import narwhals as nw
 
 MIN_ROWS = 10
+HIDDEN_ACTIVATIONS = tuple(name for name in ACTIVATIONS if name != "softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +54,30 @@ class TableSettings:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("validation", "test", "dropout"):
-            positive = name == "validation"
-            _settings.real(name, getattr(self, name), below=1.0, positive=positive)
+        for units in self.hidden:
+            _settings.size("hidden", units)
+        _settings.choice("activation", self.activation, HIDDEN_ACTIVATIONS)
+        resolve_optimizer(self.optimizer)
+        for name in ("dropout", "validation", "test"):
+            value = getattr(self, name)
+            _settings.real(name, value, below=1.0, positive=name == "validation")
         if self.validation + self.test >= 1:
             raise ValueError(
                 f"validation and test must leave rows to train on, got {self.validation:g} and "
                 f"{self.test:g}"
             )
         _settings.integer("seed", self.seed, low=0, high=2**64 - 1)
-        if self.batch_size is not None:
-            _settings.integer("batch_size", self.batch_size, low=1)
+        RunSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            shuffle=True,
+            tol=0.0,
+            patience=self.patience,
+            max_seconds=self.max_seconds,
+            max_steps=None,
+            n_threads=self.n_threads,
+            progress=self.progress,
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class Plan:
     settings: TableSettings
     X: Matrix
     y: NDArray[Any]
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -118,29 +135,41 @@ def prepare(
     known = targets.fit(frame[target], task)
     if len(known.rows) < MIN_ROWS:
         raise ValueError(
-            f"the table has {len(known.rows)} rows with a known {target!r}: at least {MIN_ROWS} "
-            "are needed, to train on some and to hold some out"
+            f"only {len(known.rows)} of the table's rows have a known {target!r}: at least "
+            f"{MIN_ROWS} are needed, to train on some and to hold some out"
         )
     split = _split(known, settings)
     n_threads = _threads.resolve(settings.n_threads)
     rows = known.rows[split.train]
     encoder = Encoder.fit(frame, rows, ignore={target, *ignore}, n_threads=n_threads)
+    if not encoder.width:
+        raise ValueError("no column teaches anything: none has a value that repeats")
     X = encoder.encode(frame, n_threads=n_threads)
     X = X if len(known.rows) == len(X) else X[known.rows]
     network = _network(encoder, known.target, settings)
     model = TableModel(encoder, known.target, network, {})
     n_without = len(frame) - len(known.rows)
     batch_size = settings.batch_size or _batch_size(len(split.train))
-    return Plan(model, known.target, encoder, split, n_without, batch_size, settings, X, known.y)
+    return Plan(
+        model,
+        known.target,
+        encoder,
+        split,
+        n_without,
+        batch_size,
+        settings,
+        X,
+        known.y,
+        tuple(ignore),
+    )
 
 
 def train(plan: Plan) -> Result:
     """Train until the validation loss stops improving, keep the best epoch, score the test rows.
 
-    Ctrl-C ends the training early and keeps the best epoch so far.
+    Ctrl-C, or a loss that is no longer finite, ends it early and keeps the best epoch so far.
     """
     settings, split, network = plan.settings, plan.split, plan.model.network
-    stopped_by = "interrupted"
     try:
         history = network.fit(
             plan.X[split.train],
@@ -156,11 +185,12 @@ def train(plan: Plan) -> Result:
             n_threads=settings.n_threads,
             progress=settings.progress,
         )
-        stopped_by = history.stopped_by or stopped_by
-    except KeyboardInterrupt:
+        stopped_by = str(history.stopped_by)
+    except (KeyboardInterrupt, DivergenceError) as error:
         if network.history is None or not network.history.n_epochs:
             raise
         history = network.history
+        stopped_by = "interrupted" if isinstance(error, KeyboardInterrupt) else "diverged"
     scored = split.test if split.test.size else split.validation
     y = plan.y[scored]
     outputs = network.predict(plan.X[scored], n_threads=settings.n_threads)
@@ -198,7 +228,8 @@ def _split(known: KnownTarget, settings: TableSettings) -> Split:
 
 
 def _taken(n: int, share: float) -> NDArray[np.bool_]:
-    return np.diff(np.floor(np.arange(n + 1) * share + 0.5)) > 0
+    taken: NDArray[np.bool_] = np.diff(np.floor(np.arange(n + 1) * share + 0.5)) > 0
+    return taken
 
 
 def _batch_size(n_rows: int) -> int:
@@ -245,6 +276,7 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
     settings, split = plan.settings, plan.split
     optimizer = resolve_optimizer(settings.optimizer)
     return {
+        "ignored": list(plan.ignored),
         "rows": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "optimizer": repr(optimizer),
         "batch_size": plan.batch_size,
