@@ -8,6 +8,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <variant>
 
@@ -177,8 +178,8 @@ template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) 
     });
     const auto optimizer_steps = value("optimizer_steps").template cast<std::int64_t>();
     const bool counts_fit = state.step >= 0 && state.epoch >= 0 && state.epochs_since_best >= 0 &&
-                            optimizer_steps >= 0 && state.epoch_first_step >= 0 &&
-                            state.epoch_first_step <= state.step;
+                            state.kept_epoch <= state.epoch && optimizer_steps >= 0 &&
+                            state.epoch_first_step >= 0 && state.epoch_first_step <= state.step;
     const bool place_fits =
         !state.in_epoch || (state.rows > 0 && state.position >= 0 && state.position <= state.rows &&
                             state.batch_size > 0);
@@ -186,6 +187,28 @@ template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) 
         throw std::invalid_argument("the trainer's counters contradict each other");
     t.state = state;
     t.optimizer().set_n_steps(optimizer_steps);
+}
+
+// The kept epoch, or None. Apart from the scalars: a checkpoint has it only if there is one.
+template <class T> py::object best(const BoundTrainer<T> &t) {
+    const TrainerState &s = t.state;
+    if (s.kept_epoch == 0)
+        return py::none();
+    return py::dict("epoch"_a = s.kept_epoch, "loss"_a = s.kept_loss,
+                    "validated"_a = s.kept_validated);
+}
+
+// Its numbers are then to be written into vectors().
+template <class T>
+void set_best(BoundTrainer<T> &t, std::int64_t epoch, double loss, bool validated) {
+    if (epoch < 1 || epoch > t.state.epoch || std::isnan(loss))
+        throw std::invalid_argument("the best epoch is none of the trainer's: epoch " +
+                                    std::to_string(epoch) + " of " + std::to_string(t.state.epoch) +
+                                    ", loss " + std::to_string(loss));
+    t.reserve_best();
+    t.state.kept_epoch = epoch;
+    t.state.kept_loss = loss;
+    t.state.kept_validated = validated;
 }
 
 template <class T> py::dict vectors(py::object self) {
@@ -227,6 +250,9 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
                                })
         .def("scalars", &scalars<T>)
         .def("set_scalars", &set_scalars<T>, "values"_a)
+        .def_property_readonly("best", &best<T>)
+        .def("set_best", &set_best<T>, "epoch"_a, "loss"_a, "validated"_a)
+        .def("restore_best", [](B &t) { return t.restore_best(); })
         .def("vectors", &vectors<T>);
 }
 

@@ -158,6 +158,8 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
         static_cast<double>(std::max<std::int64_t>(0, options.epochs - state.epoch));
     Team team(worthwhile_threads(
         *network_, batch, epochs_left * static_cast<double>(data.X->rows()), 3, options.n_threads));
+    if (options.keep_best)
+        reserve_best();
     prepare(batch, validation.X ? validation.X->rows() : 0, data.y->width(), team.size());
     const bool was_in_epoch = state.in_epoch;
     if (was_in_epoch)
@@ -281,7 +283,42 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     state.has_best = state.has_best || known;
     ++state.epoch;
     state.in_epoch = false;
+    if (run.options.keep_best)
+        keep_if_best(records.back(), run.team);
     return std::nullopt;
+}
+
+// Copies the network's numbers if the epoch that has just ended is better than the kept one: by
+// validation losses if either has one, where having one is better; the first of equal ones stays.
+template <class T> void Trainer<T>::keep_if_best(const EpochRecord &record, Team &team) {
+    const bool validated = !std::isnan(record.validation_loss);
+    const double loss = validated ? record.validation_loss : record.loss;
+    const bool comparable = state.kept_epoch > 0 && validated == state.kept_validated;
+    const bool better = comparable ? loss < state.kept_loss : validated || state.kept_epoch == 0;
+    if (!better || std::isnan(loss))
+        return;
+    state.kept_epoch = state.epoch;
+    state.kept_loss = loss;
+    state.kept_validated = validated;
+    share_out(team, network_->n_parameters(), [&](Index first, Index count) {
+        std::copy_n(network_->theta() + first, count, best_theta_.data() + first);
+    });
+    std::copy_n(network_->state(), network_->n_state(), best_state_.data());
+}
+
+template <class T> void Trainer<T>::reserve_best() {
+    if (best_theta_.size() != network_->n_parameters())
+        best_theta_ = Buffer<T>(network_->n_parameters());
+    if (best_state_.size() != network_->n_state())
+        best_state_ = Buffer<T>(network_->n_state());
+}
+
+template <class T> bool Trainer<T>::restore_best() {
+    if (state.kept_epoch == 0)
+        return false;
+    std::copy_n(best_theta_.data(), best_theta_.size(), network_->theta());
+    std::copy_n(best_state_.data(), best_state_.size(), network_->state());
+    return true;
 }
 
 // l2/2 Σ W², over weights only.
@@ -357,6 +394,10 @@ template <class T> void Trainer<T>::apply(const T *gradient) {
 template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Trainer<T>::vectors() {
     auto all = optimizer_.vectors();
     all.emplace_back("epoch_theta", &epoch_theta_);
+    if (state.kept_epoch > 0)
+        all.emplace_back("best_theta", &best_theta_);
+    if (state.kept_epoch > 0 && best_state_.size() > 0)
+        all.emplace_back("best_state", &best_state_);
     return all;
 }
 

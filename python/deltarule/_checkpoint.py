@@ -2,7 +2,8 @@
 
 The section is ``{"loss", "optimizer", "seed", "scalars", "history", "stopped_by"}``: the core's
 counters and sums as numbers, its vectors as tensors ``trainer.<vector>``, and the history's columns
-as tensors ``trainer.history.<key>``.
+as tensors ``trainer.history.<key>``. A trainer that keeps its best epoch adds
+``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from deltarule._training import Trainer
 
 _KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_by"})
+_BEST = {"epoch": int, "loss": float, "validated": bool}
 _NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -48,6 +50,8 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "history": list(history),
         "stopped_by": history.stopped_by,
     }
+    if trainer._core.best is not None:
+        section["best"] = {key: _encode(value) for key, value in trainer._core.best.items()}
     tensors = tensors_of(trainer.network)
     tensors |= {f"trainer.{name}": vector for name, vector in trainer._core.vectors().items()}
     tensors |= {f"trainer.history.{key}": values for key, values in history.items()}
@@ -61,13 +65,13 @@ def resume(make: type[Trainer], path: str | os.PathLike[str]) -> Trainer:
         section = metadata.get("trainer")
         if not isinstance(section, dict):
             raise ModelFileError("is a model without a trainer; deltarule.load reads it")
-        check_keys("trainer", section, _KEYS, _KEYS)
+        check_keys("trainer", section, _KEYS, _KEYS | {"best"})
         own, of_history, of_trainer = _sorted_out(tensors)
         network = rebuild(metadata, own, allow_nonfinite=False)
         loss = _decode_settings("loss", section["loss"], losses.BY_NAME)
         optimizer = _decode_settings("optimizer", section["optimizer"], optimizers.BY_NAME)
         trainer: Trainer = accepted(make, network, loss, optimizer, section["seed"])
-        _restore_core(trainer, section["scalars"], of_trainer)
+        _restore_core(trainer, section, of_trainer)
         trainer.history = _decode_history(section, of_history)
         network._history = trainer.history
         return trainer
@@ -98,14 +102,20 @@ def _decode_settings(name: str, entry: Any, table: Mapping[str, Any]) -> Any:
     return accepted(kind, **{key: value for key, value in entry.items() if key != "name"})
 
 
-def _restore_core(trainer: Trainer, scalars: Any, vectors: Mapping[str, Array]) -> None:
-    core = trainer._core
+def _restore_core(trainer: Trainer, section: Json, vectors: Mapping[str, Array]) -> None:
+    core, scalars = trainer._core, section["scalars"]
     if not isinstance(scalars, dict):
         raise ModelFileError("has damaged scalars of the trainer")
     fresh = core.scalars()
     check_keys("trainer.scalars", scalars, frozenset(fresh), frozenset(fresh))
-    decoded = {key: _decode(key, value, type(fresh[key])) for key, value in scalars.items()}
-    accepted(core.set_scalars, decoded)
+    kinds = {key: type(value) for key, value in fresh.items()}
+    accepted(core.set_scalars, _decode_all("scalars", scalars, kinds))
+    if "best" in section:
+        best = section["best"]
+        if not isinstance(best, dict):
+            raise ModelFileError("has a damaged best epoch of the trainer")
+        check_keys("trainer.best", best, frozenset(_BEST), frozenset(_BEST))
+        accepted(core.set_best, **_decode_all("best", best, _BEST))
     views = {f"trainer.{name}": view for name, view in core.vectors().items()}
     shapes = {name: view.shape for name, view in views.items()}
     check_tensors(vectors, shapes, trainer.network.dtype, allow_nonfinite=False)
@@ -120,12 +130,16 @@ def _encode(value: float) -> int | float | str:
     return value if math.isfinite(value) else str(value)
 
 
+def _decode_all(name: str, entries: Json, kinds: Mapping[str, type]) -> Json:
+    return {key: _decode(f"{name}.{key}", value, kinds[key]) for key, value in entries.items()}
+
+
 def _decode(key: str, value: Any, kind: type) -> Any:
     if kind is float and isinstance(value, str) and value in _NOT_IN_JSON:
         return _NOT_IN_JSON[value]
     if type(value) is not kind:
         found = _settings.shown(value)
-        raise ModelFileError(f"has a damaged number: trainer.scalars.{key} is {found}")
+        raise ModelFileError(f"has a damaged number: trainer.{key} is {found}")
     return value
 
 

@@ -108,6 +108,7 @@ class RunOptions:
     patience: int
     ties_improve: bool
     mean_over_rows: bool
+    keep_best: bool
     n_threads: int
     def __init__(
         self,
@@ -122,6 +123,7 @@ class RunOptions:
         patience: int = 0,
         ties_improve: bool = False,
         mean_over_rows: bool = False,
+        keep_best: bool = False,
         n_threads: int = 1,
     ) -> None: ...
 
@@ -203,6 +205,10 @@ class _Trainer:
     def divergence(self) -> tuple[int, int, float]: ...
     def scalars(self) -> dict[str, int | float]: ...
     def set_scalars(self, values: dict[str, int | float]) -> None: ...
+    @property
+    def best(self) -> dict[str, Any] | None: ...
+    def set_best(self, epoch: int, loss: float, validated: bool) -> None: ...
+    def restore_best(self) -> bool: ...
     def vectors(self) -> dict[str, _Floats]: ...
 
 @final

@@ -18,6 +18,8 @@ class DivergenceError(ArithmeticError):
     single_step : bool, default False
         Whether one step was asked for, and not epochs: what is kept are then the parameters
         before that step, else those of the epoch's start.
+    best_epoch : int, optional
+        The epoch whose parameters are in the network instead, after ``fit(restore_best=True)``.
 
     Attributes
     ----------
@@ -33,8 +35,18 @@ class DivergenceError(ArithmeticError):
     (3, 97, inf)
     """
 
-    def __init__(self, *, epoch: int, step: int, loss: float, single_step: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        step: int,
+        loss: float,
+        single_step: bool = False,
+        best_epoch: int | None = None,
+    ) -> None:
         kept = "from before the step" if single_step else "of the epoch's start"
+        if best_epoch is not None:
+            kept = f"of the end of epoch {best_epoch}, the best,"
         super().__init__(
             f"training diverged in epoch {epoch}, step {step}: the loss is {loss}. The parameters "
             f"{kept} were kept. Try a smaller learning rate, inputs and targets scaled to mean 0 "
@@ -44,6 +56,7 @@ class DivergenceError(ArithmeticError):
         self.step = step
         self.loss = loss
         self._single_step = single_step
+        self._best_epoch = best_epoch
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the keywords: the default would pass the message to ``__init__``."""
@@ -53,6 +66,7 @@ class DivergenceError(ArithmeticError):
             step=self.step,
             loss=self.loss,
             single_step=self._single_step,
+            best_epoch=self._best_epoch,
         )
         return make, (), self.__dict__
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 StoppedBy = Literal["converged", "epochs", "max_seconds", "max_steps", "callback"]
@@ -50,6 +54,25 @@ class History(dict[str, Floats]):
         """How many epochs it holds."""
         return self._n_epochs
 
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch with the lowest ``val_loss``, or without validation data the lowest ``loss``.
+
+        Counted from 1, the first of equal ones; None if it holds none. ``val_loss`` counts as soon
+        as one epoch has it: then the epochs without are no candidates.
+
+        Examples
+        --------
+        >>> from deltarule import History
+        >>> History({"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.5, 2.7]}).best_epoch
+        2
+        """
+        for key in ("val_loss", "loss"):
+            values = self.get(key)
+            if values is not None and not np.isnan(values).all():
+                return int(np.nanargmin(values)) + 1
+        return None
+
     def extend(self, columns: Mapping[str, Any]) -> None:
         """Add epochs: equally long sequences by name. Training calls this, users need not."""
         new = {key: np.asarray(values, dtype=np.float64) for key, values in columns.items()}
@@ -75,6 +98,52 @@ class History(dict[str, Floats]):
         {'loss': 1.0}
         """
         return {key: float(values[-1]) for key, values in self.items() if len(values)}
+
+    def plot(
+        self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None
+    ) -> Axes:
+        """Draw the losses by epoch, the metrics in panels below, and mark the best epoch.
+
+        Needs matplotlib, the extra ``deltarule[plot]``. Panels of errors (loss, rmse, mae,
+        log_loss) that span more than a factor of 20 are logarithmic; ``seconds`` is not drawn;
+        what is not finite is a gap.
+
+        Parameters
+        ----------
+        path : str or os.PathLike, optional
+            Save the picture there, in the format that its ending names (png, pdf, svg …): without
+            pyplot, so no window opens and no figure is left behind. None makes a pyplot figure,
+            which a notebook shows by itself and ``plt.show()`` in a script.
+        ax : matplotlib.axes.Axes, optional
+            Draw the losses there, in a figure of your own, and the metrics nowhere.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The panel of the losses; ``.figure`` is the figure, ``.figure.axes`` all its panels.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError, ValueError
+            If `ax` is not an Axes, comes beside a `path`, or no epoch was finished.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import deltarule as dr
+        >>> history = dr.History({"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.5, 2.7]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ax = history.plot(os.path.join(folder, "training.png"))
+        ...     os.listdir(folder)
+        ['training.png']
+        >>> ax.get_ylabel()
+        'loss'
+        """
+        from deltarule import _plot
+
+        return _plot.plot(self, path, ax)
 
     def __repr__(self) -> str:
         parts = [f"epochs={self.n_epochs}"]

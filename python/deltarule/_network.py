@@ -359,6 +359,7 @@ class Network(NetworkState):
         n_threads: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        restore_best: bool = False,
     ) -> History:
         r"""Train the network, in place, with a fresh optimiser.
 
@@ -406,6 +407,12 @@ class Network(NetworkState):
             See `deltarule.callbacks`; called in order at each epoch's end.
         progress : bool, optional
             Show a bar; None shows it on a terminal or in a notebook only.
+        restore_best : bool, default False
+            End with the parameters of the end of the best epoch, whatever ended the training: the
+            one with the lowest validation loss, or without validation data the lowest loss; the
+            first of equal ones; see ``history.best_epoch``. They have the bits of a training that
+            ends there. ``net.n_steps`` still counts all steps. If no epoch was finished, nothing
+            is restored.
 
         Returns
         -------
@@ -418,9 +425,11 @@ class Network(NetworkState):
             If an argument is refused, or the data hold a number that is not finite; then the
             network is as it was.
         DivergenceError
-            If the loss becomes NaN or infinite; the parameters are those of the epoch's start.
+            If the loss becomes NaN or infinite; the parameters are those of the epoch's start, or
+            with `restore_best` of the best epoch.
         KeyboardInterrupt
-            On Ctrl-C; the parameters are those of the last step, ``net.history`` has the epochs.
+            On Ctrl-C; the parameters are those of the last step, or with `restore_best` of the best
+            epoch; ``net.history`` has the epochs.
         RuntimeError
             If the network is being trained by another call.
 
@@ -433,25 +442,35 @@ class Network(NetworkState):
         >>> history = net.fit(X, np.sin(3 * X), epochs=200, metrics=["r2"])
         >>> sorted(history), history.stopped_by
         (['loss', 'r2', 'seconds'], 'epochs')
+
+        Noisy targets, and the epoch that predicts other rows best:
+
+        >>> y = np.sin(3 * X) + np.random.default_rng(0).normal(0, 0.3, X.shape)
+        >>> net = dr.Network([1, 16, 1], activation="tanh", seed=0)
+        >>> rest = (X[1::2], y[1::2])
+        >>> history = net.fit(X[::2], y[::2], validation_data=rest, restore_best=True)
+        >>> net.evaluate(*rest)["loss"] == min(history["val_loss"]) < history["val_loss"][-1]
+        True
         """
+        from deltarule._run import RunSettings
         from deltarule._training import Trainer
 
-        return Trainer(self, loss, optimizer, seed).run(
-            X,
-            y,
+        trainer = Trainer(self, loss, optimizer, seed)
+        settings = RunSettings(
             epochs=epochs,
             batch_size=batch_size,
             shuffle=shuffle,
-            sample_weight=sample_weight,
-            validation_data=validation_data,
-            metrics=metrics,
             tol=tol,
             patience=patience,
             max_seconds=max_seconds,
+            max_steps=None,
             n_threads=n_threads,
-            callbacks=callbacks,
             progress=progress,
+            restore_best=restore_best,
         )
+        rows = (X, y, sample_weight)
+        data = trainer._run_data(rows, validation_data, metrics, callbacks)
+        return trainer._train(data, settings)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the network as a model file, which holds numbers and names and no code.

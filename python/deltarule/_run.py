@@ -35,13 +35,16 @@ class RunSettings:
     max_steps: int | None
     n_threads: int | None
     progress: bool | None
+    keep_best: bool = False
+    restore_best: bool = False  # implies keep_best
 
     def __post_init__(self) -> None:
         checked: dict[str, object] = {
             "epochs": _count("epochs", self.epochs, low=0),
             "patience": _count("patience", self.patience, low=1),
-            "shuffle": _settings.boolean("shuffle", self.shuffle),
         }
+        for name in ("shuffle", "keep_best", "restore_best"):
+            checked[name] = _settings.boolean(name, getattr(self, name))
         checked["n_threads"] = _threads.resolve(self.n_threads)
         for name, low in (("batch_size", 1), ("max_steps", 0)):
             value = getattr(self, name)
@@ -109,6 +112,8 @@ class Run:
                 self._restore(before)
             raise
         finally:
+            if self._settings.restore_best:
+                self._core.restore_best()
             self._record(with_metrics=False)
             self._close_bar()
             self._core.clear_data()
@@ -169,7 +174,13 @@ class Run:
             self._bar.show(self._core.progress, self._trainer.history)
         if status == "diverged":
             epoch, step, loss = self._core.divergence
-            raise DivergenceError(epoch=epoch + 1, step=step + 1, loss=loss)
+            best = self._core.best if self._settings.restore_best else None
+            raise DivergenceError(
+                epoch=epoch + 1,
+                step=step + 1,
+                loss=loss,
+                best_epoch=best["epoch"] if best else None,
+            )
         stop = n_ended > 0 and self._call_back()
         if status in ("epochs", "converged"):
             return "epochs" if status == "epochs" else "converged"
@@ -200,6 +211,7 @@ class Run:
             pause_each_epoch=bool(self._data.callbacks or self._data.metrics),
             tol=-1.0 if settings.tol is None else settings.tol,
             patience=settings.patience,
+            keep_best=settings.keep_best or settings.restore_best,
             n_threads=settings.n_threads or 1,
         )
 

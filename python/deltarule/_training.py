@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -201,10 +202,11 @@ class Trainer:
         n_threads: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        keep_best: bool = False,
     ) -> History:
         """Train until a rule stops it; call again to go on.
 
-        The arguments are those of ``Network.fit``; two are of this method alone:
+        The arguments are those of ``Network.fit``; three are of this method alone:
 
         Parameters
         ----------
@@ -216,6 +218,10 @@ class Trainer:
             arguments ends where the uninterrupted one would.
         max_steps : int, optional
             Steps of this call, at most; the run may end inside an epoch.
+        keep_best : bool, default False
+            Keep a copy of the parameters at the end of the best epoch, for `restore_best`. Epochs
+            that end in runs without it are not candidates. The run itself restores nothing, so a
+            paused one goes on with the same bits.
         batch_size, shuffle, sample_weight, validation_data, metrics, tol, patience, max_seconds, \
 n_threads, callbacks, progress
             As in ``Network.fit``; `max_seconds` is a limit of this call.
@@ -253,14 +259,74 @@ n_threads, callbacks, progress
             max_steps=max_steps,
             n_threads=n_threads,
             progress=progress,
+            keep_best=keep_best,
         )
         data = self._run_data((X, y, sample_weight), validation_data, metrics, callbacks)
+        return self._train(data, settings)
+
+    def _train(self, data: RunData, settings: RunSettings) -> History:
         self.network._begin_training()
         try:
             Run(self, data, settings).execute()
         finally:
             self.network._end_training()
         return self.history
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch that `restore_best` goes back to, counted from 1; None if none was kept.
+
+        The best of those that ended in a run with ``keep_best=True``: ``history.best_epoch`` looks
+        at all epochs.
+        """
+        best = self._core.best
+        return None if best is None else int(best["epoch"])
+
+    def restore_best(self) -> None:
+        """Put the parameters of the end of the best epoch into the network.
+
+        The best epoch is the one with the lowest validation loss, or without validation data the
+        lowest ``history["loss"]``; the first of equal ones; `tol` plays no part. If only some
+        runs had validation data, only their epochs compete. What is restored is ``net.theta`` as
+        it was when that loss was measured, before the callbacks of that epoch, and the numbers
+        that are not trained (statistics of Standardize and Rescale). All else stays:
+        ``net.n_steps``, the trainer's place, its optimiser's state, and the copy itself. To train
+        on from the best epoch, make a new trainer.
+
+        It may be called between runs and in callbacks.
+
+        Raises
+        ------
+        RuntimeError
+            If no epoch was kept, or the network is being trained by another call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deltarule as dr
+        >>> X = np.linspace(-1.0, 1.0, 64).reshape(-1, 1)
+        >>> net = dr.Network([1, 8, 1], activation="tanh", seed=0)
+        >>> trainer = dr.Trainer(net, optimizer=dr.SGD(0.5))
+        >>> data = {"X": X[::2], "y": X[::2] ** 2, "validation_data": (X[1::2], X[1::2] ** 2)}
+        >>> history = trainer.run(**data, epochs=30, keep_best=True)
+        >>> trainer.restore_best()
+        >>> net.evaluate(*data["validation_data"])["loss"] == history["val_loss"].min()
+        True
+        """
+        network = self.network
+        in_callback = network._training_thread == threading.get_ident()
+        if not in_callback:
+            network._begin_training()
+        try:
+            restored = self._core.restore_best()
+        finally:
+            if not in_callback:
+                network._end_training()
+        if not restored:
+            raise RuntimeError(
+                "no epoch was kept: run(..., keep_best=True) keeps the best one, once an epoch has "
+                "ended"
+            )
 
     def _run_data(
         self,

@@ -23,6 +23,7 @@ struct RunOptions {
     std::int64_t patience = 10;
     bool ties_improve = false;   // a loss of exactly the best less tol counts as improved
     bool mean_over_rows = false; // an epoch's loss: its batches count by rows, not by weights
+    bool keep_best = false;      // keep a copy of the network at the end of the best epoch
     int n_threads = 1;
 };
 
@@ -45,11 +46,15 @@ struct TrainerState {
     std::int64_t epoch_first_step = 0;
     std::uint64_t epoch_draw = 0; // the order of rows is drawn for it
     double loss_sum = 0, weight_sum = 0, epoch_seconds = 0;
-    // Stopping.
+    // Stopping: the lowest loss so far, which tol is against.
     double best_loss = 0;
     bool has_best = false;
     std::int64_t epochs_since_best = 0;
     double seconds = 0;
+    // The best of the epochs that ended with keep_best; 0: none did. tol plays no part here.
+    std::int64_t kept_epoch = 0;
+    double kept_loss = 0;
+    bool kept_validated = false; // kept_loss is a validation loss
 };
 
 template <class T> class Trainer {
@@ -70,6 +75,11 @@ template <class T> class Trainer {
 
     // One step with a gradient of the user's own.
     void apply(const T *gradient);
+
+    // The network's numbers become those of the kept epoch's end; false if there is none.
+    bool restore_best();
+    // Room for them.
+    void reserve_best();
 
     // Whether a step may come with targets of this width.
     bool takes_target_width(Index width) const {
@@ -99,6 +109,7 @@ template <class T> class Trainer {
     Status loop(Run &run);
     std::optional<Status> train_batch(Run &run);
     std::optional<Status> end_epoch(Run &run);
+    void keep_if_best(const EpochRecord &record, Team &team);
     Status diverged(double loss);
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();
@@ -112,6 +123,7 @@ template <class T> class Trainer {
     SquaredWeights<T> squared_weights_;
     Buffer<T> gradient_; // empty until a batch needs it
     Buffer<T> epoch_theta_;
+    Buffer<T> best_theta_, best_state_; // empty until a run keeps the best epoch
     std::optional<Objective<T>> objective_;
     std::unique_ptr<Workspace<T>> workspace_;
     std::optional<RowOrder> order_;
