@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import narwhals as nw
 
 MIN_ROWS = 10
+_FOR = ", to train on some and to hold some out"
 HIDDEN_ACTIVATIONS = tuple(name for name in ACTIVATIONS if name != "softmax")
 
 
@@ -132,11 +133,14 @@ def prepare(
             raise ValueError(f"the table has no column {name!r}; it has {frames.listed(names)}")
     if target in ignore:
         raise ValueError(f"the target {target!r} cannot be left out")
+    if len(frame) < MIN_ROWS:
+        found = "no rows" if not len(frame) else f"only {len(frame)} row{'s'[: len(frame) - 1]}"
+        raise ValueError(f"the table has {found}: at least {MIN_ROWS} are needed{_FOR}")
     known = targets.fit(frame[target], task)
     if len(known.rows) < MIN_ROWS:
         raise ValueError(
-            f"only {len(known.rows)} of the table's rows have a known {target!r}: at least "
-            f"{MIN_ROWS} are needed, to train on some and to hold some out"
+            f"only {len(known.rows)} of {len(frame)} rows have a known {target!r}: at least "
+            f"{MIN_ROWS} are needed{_FOR}"
         )
     split = _split(known, settings)
     n_threads = _threads.resolve(settings.n_threads)
