@@ -60,5 +60,5 @@ def mutants(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Race against other libraries: checks the results, judges no time."""
     session.install(".[bench]")
-    for race in ("train", "predict", "kernels", "startup", "estimators"):
+    for race in ("train", "predict", "kernels", "startup", "estimators", "tables"):
         session.run("python", "-m", f"benchmarks.{race}", *(session.posargs or ["--quick"]))

@@ -19,7 +19,10 @@ N = 60
 def table():
     """The rows that were trained on, with their target."""
     data = mixed(N)
-    labels = [f"{'yes' if ok else 'no'}, {kind}" for ok, kind in zip(data["ok"], data["kind"])]
+    labels = [
+        f"{'yes' if ok else 'no'}, {kind}"
+        for ok, kind in zip(data["ok"], data["kind"], strict=True)
+    ]
     return pl.DataFrame(data | {"answer": labels})
 
 

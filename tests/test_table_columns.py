@@ -193,7 +193,7 @@ def test_levels_seen_once_count_as_not_seen_if_there_are_more_than_nine():
     assert (few.width, few.embedded) == (3, False)
     assert encoded(few, ["c", "d"]).tolist() == [[0, 0, 1], [0, 0, 0]]
     assert learned(letters(9)).width == 9  # nine of one row each stay
-    assert learned([*letters(9), None]).width == 1  # ten do not, and missing is one
+    assert learned([*letters(9), None]).n_levels == 1  # of ten none, but that it is missing
 
 
 def test_the_most_frequent_levels_are_kept(monkeypatch):
