@@ -312,7 +312,12 @@ def hostile():
         [str(i) for i in range(10**5)],
         "does not fit the widths",
     )
-    yield "a code less", (*town, "levels"), list("abcdefghijk"), "does not fit the network's embedd"
+    yield (
+        "a code less",
+        (*town, "levels"),
+        list("abcdefghijk"),
+        "does not fit the network's embedding",
+    )
     yield "codes as columns", (*town, "levels"), ["a"], "does not fit the network's embedding"
     yield "many columns", ("columns",), [{"kind": "boolean"}] * 10**4, "other keys in a boolean"
     yield "record", ("record",), [], "damaged table section"

@@ -90,8 +90,8 @@ def _draw(ax: Axes, history: History, name: str, panel: Panel) -> None:
         ax.plot(epochs, values, label=label, linewidth=1.4, marker=marker)
     best = history.best_epoch
     if best is not None:
-        line = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (5, 3)), "zorder": 1.5}
-        ax.axvline(best, label=f"best epoch: {best}", **line)
+        dashes, label = (0, (5, 3)), f"best epoch: {best}"
+        ax.axvline(best, label=label, color="0.35", linewidth=0.8, linestyle=dashes, zorder=1.5)
     if name in _ERRORS:
         _scale(ax, np.concatenate([*curves.values()]))
     ax.set_ylabel(name)
