@@ -92,6 +92,14 @@ def test_says_which_columns_are_missing_left_out_embedded_or_of_no_use(tmp_path)
     assert predictions.shape == (n, 1)
 
 
+def test_a_column_that_is_text_because_of_one_value_is_named(tmp_path):
+    data = tmp_path / "data.csv"
+    rows = "".join(f"{i}.5,{'unknown' if i == 17 else i / 4},{i % 7}.25\n" for i in range(40))
+    data.write_text("a,b,y\n" + rows)
+    _, done = fit(data, "y")
+    assert re.search("look at +b is text because of 'unknown'", done.out)
+
+
 def test_a_name_that_would_disturb_the_lines_is_escaped(tmp_path):
     frame = only(table(), "kind").rename({"size": "si\nze\x1b[31m"})
     _, done = fit(write(tmp_path / "data.csv", frame), "kind")

@@ -36,7 +36,7 @@ def test_separators_line_ends_and_marks(separator, end, start):
 
 
 def test_the_header_alone_decides_on_the_separator():
-    assert read("a;b\n1,5;2\n2,5;3\n") == {"a": ["1,5", "2,5"], "b": [2, 3]}
+    assert read("a;b\n1,x;2\n2,y;3\n") == {"a": ["1,x", "2,y"], "b": [2, 3]}
     assert read("a\nx;y\n1|2\n") == {"a": ["x;y", "1|2"]}
     assert read('"a;b",c\n1,2\n') == {"a;b": [1], "c": [2]}
 
@@ -142,7 +142,7 @@ REFUSED = {
     "twice with spaces": (b"a, a\n1,2\n", "two columns have the name 'a': rename one"),
     "long row": (b"a,b\n1,2\n1,2,3\n", "a row has more fields than the header"),
     "open quote": (b'a,b\n1,"x\n2,y\n', "a quoted field does not end"),
-    "open quote in the header": (b'a,"b\n1,2\n', "a quoted field of the header does not end"),
+    "open quote in the header": (b'a,"b\n1,2\n', "a quoted field (of the header )?does not end"),
     "Latin-1": ("a,b\nü,1\n".encode("latin-1"), "it is not UTF-8 text"),
     "Latin-1 in the header": ("ü,b\nx,1\n".encode("latin-1"), "it is not UTF-8 text"),
     "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "it is not UTF-8 text"),
@@ -249,3 +249,11 @@ def test_a_library_that_is_not_installed_is_named():
 def test_long_lists_of_names_are_cut():
     assert frames.listed(["a", "b"]) == "'a', 'b'"
     assert frames.listed([str(i) for i in range(12)]).endswith("'9' and 2 more")
+
+
+@pytest.mark.parametrize("infer", [True, False])
+def test_decimal_commas_between_semicolons_are_points(infer):
+    frame = frames.read(b"a;b;c\n1,5;x,y;-2,25\n2;3,4,5; 0,5 \n", infer=infer)
+    numbers = [[1.5, 2.0], [-2.25, 0.5]] if infer else [["1.5", "2"], ["-2.25", "0.5"]]
+    assert [frame["a"].to_list(), frame["c"].to_list()] == numbers
+    assert frame["b"].to_list() == ["x,y", "3,4,5"]

@@ -344,7 +344,7 @@ def test_a_table_section_that_does_not_fit_is_refused(name, path):
     assert_refused(path, metadata, tensors, match)
 
 
-@pytest.mark.parametrize("table", [1, "", [], {}, [{"columns": []}]])
+@pytest.mark.parametrize("table", [None, 1, "", [], {}, [{"columns": []}]])
 def test_a_table_section_of_another_type_is_refused(table, path):
     metadata, tensors = saved(path)
     assert_refused(path, metadata | {"table": table}, tensors, "table section|table")

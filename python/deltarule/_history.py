@@ -99,9 +99,7 @@ class History(dict[str, Floats]):
         """
         return {key: float(values[-1]) for key, values in self.items() if len(values)}
 
-    def plot(
-        self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None
-    ) -> Axes:
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw the losses by epoch, the metrics in panels below, and mark the best epoch.
 
         Needs matplotlib, the extra ``deltarule[plot]``. Panels of errors (loss, rmse, mae,

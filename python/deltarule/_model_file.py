@@ -88,10 +88,11 @@ def load(path: str | os.PathLike[str], *, allow_nonfinite: bool = False) -> Netw
         for name, tensor in tensors.items()
         if not (with_trainer and name.startswith("trainer."))
     }
+    with_table = "table" in metadata
     section = metadata.pop("table", None)
     with naming(path):
         network = rebuild(metadata, own, allow_nonfinite=allow_nonfinite)
-        return network if section is None else _with_table(section, network)
+        return _with_table(section, network) if with_table else network
 
 
 def _with_table(section: Any, network: Network) -> TableModel:

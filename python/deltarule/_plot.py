@@ -25,9 +25,7 @@ def plot(history: History, path: str | os.PathLike[str] | None, ax: Axes | None)
     try:
         from matplotlib import axes, figure
     except ImportError as error:
-        raise ImportError(
-            "history.plot needs matplotlib: pip install 'deltarule[plot]'"
-        ) from error
+        raise ImportError("history.plot needs matplotlib: pip install 'deltarule[plot]'") from error
     if path is not None and ax is not None:
         raise ValueError("give path or ax, not both: ax.figure.savefig(path) saves your own figure")
     if ax is not None and not isinstance(ax, axes.Axes):
@@ -129,8 +127,6 @@ def _finish(first: Axes, last: Axes | None = None) -> None:
 
     last = first if last is None else last
     # Outside, where it hides no curve.
-    first.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2
-    )
+    first.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
     last.set_xlabel("epoch")
     last.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))

@@ -52,6 +52,7 @@ def of_plan(
         lines += _entry(label, _listed(members))
     lines += _entry("left out", _listed([plain(name) for name in ignored]))
     lines += _entry("of no use", _listed(idle))
+    lines += _entry("look at", _listed(_nearly_numbers(frame, plan)))
     lines += _entry("missing", _listed(_missing(frame), count=False))
     lines += _entry("rows", _rows(plan))
     lines += _entry("", _untrained(plan))
@@ -180,6 +181,26 @@ def _described(column: Column) -> str:
     if not isinstance(column, Category):
         return name
     return f"{name} ({_n(len(column.levels), 'level')}{', embedded' if column.embedded else ''})"
+
+
+def _nearly_numbers(frame: nw.DataFrame[Any], plan: Plan) -> list[str]:
+    """Return the columns of text in which nearly all values are numbers, and one that is none."""
+    found = []
+    for column in plan.encoder.columns:
+        if isinstance(column, Category):
+            different = sorted(values.counts(values.texts(frame[column.name])))
+            others = [text for text in different if not _is_number(text)]
+            if 0 < len(others) <= len(different) / 10:
+                found.append(f"{plain(column.name)} is text because of {others[0]!r}")
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _why_idle(frame: nw.DataFrame[Any], column: Column) -> str:

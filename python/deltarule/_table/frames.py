@@ -114,6 +114,9 @@ def _read_csv(polars: Any, content: bytes, name: str, *, infer: bool) -> pl.Data
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     frame = polars.read_csv(content, new_columns=names, **options)
+    if options["separator"] == ";":  # where the comma is the decimal point
+        point = polars.all().str.replace(r"^\s*([+-]?\d+),(\d+)\s*$", "${1}.${2}")
+        frame = frame.select(point)
     return _inferred(polars, frame) if infer else _without_missing(polars, frame)
 
 

@@ -132,7 +132,8 @@ def texts(series: Series) -> Series:
         return series
     if name == "Boolean":
         return series.cast(narwhals.String).str.to_lowercase()
-    if name == "String" or series.dtype.is_integer() or _has_text_levels(series):
+    has_text_levels = name in ("Categorical", "Enum") and not series.implementation.is_pandas_like()
+    if has_text_levels or series.dtype.is_integer():
         return series.cast(narwhals.String)
     values = [_text(value) for value in series.to_list()]
     backend = series.implementation
@@ -140,14 +141,9 @@ def texts(series: Series) -> Series:
     return text
 
 
-def _has_text_levels(series: Series) -> bool:
-    """Whether it is categorical with levels of text; those of pandas may be of any type."""
-    levels = getattr(getattr(series.to_native(), "dtype", None), "categories", None)
-    is_text = getattr(levels, "inferred_type", "string") == "string"
-    return is_text and _type_name(series) in ("Categorical", "Enum")
-
-
 def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
     if _is_missing(value):
         return None
     if isinstance(value, (bool, np.bool_)):
