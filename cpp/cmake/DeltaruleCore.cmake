@@ -4,7 +4,7 @@
 
 set(DELTARULE_SOURCES
     activation dataset inference kernels layers loss memory network objective optimizer random scaling
-    sparse squared_weights team trainer workspace)
+    sparse sum_of_squares team trainer workspace)
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 

@@ -23,19 +23,34 @@ from deltarule._network import Network
 from deltarule._threads import set_num_threads
 from deltarule._training import Trainer
 from deltarule._version import __version__
-from deltarule.optimizers import SGD, Adam
+from deltarule.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    IRpropPlus,
+    Lion,
+    NAdam,
+    RMSprop,
+)
 
 __all__ = [
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Dense",
     "DivergenceError",
     "Dropout",
     "History",
+    "IRpropPlus",
     "Input",
+    "Lion",
     "ModelFileError",
+    "NAdam",
     "Network",
+    "RMSprop",
     "Rescale",
     "Standardize",
     "Trainer",
