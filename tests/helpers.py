@@ -55,7 +55,10 @@ OPTIMIZERS = {  # name: (the package's, the reference's)
         dr.Adam(learning_rate=0.02, beta2=0.8, amsgrad=True, **k),
         reference.Adam(0.02, beta2=0.8, amsgrad=True),
     ),
-    "rmsprop": lambda **k: (dr.RMSprop(learning_rate=0.01, **k), reference.RMSprop(0.01)),
+    "rmsprop": lambda **k: (
+        dr.RMSprop(learning_rate=0.003, epsilon=1e-4, **k),
+        reference.RMSprop(0.003, epsilon=1e-4),
+    ),
     "rmsprop_settings": lambda **k: (
         dr.RMSprop(0.01, alpha=0.9, epsilon=1e-3, momentum=0.5, centered=True, **k),
         reference.RMSprop(0.01, 0.9, 1e-3, 0.5, centered=True),
@@ -70,7 +73,7 @@ OPTIMIZERS = {  # name: (the package's, the reference's)
         reference.NAdam(0.02, 0.8, 0.95, 1e-3, 0.5),
     ),
     "lion": lambda **k: (dr.Lion(learning_rate=0.003, **k), reference.Lion(0.003)),
-    "irprop+": lambda **k: (dr.IRpropPlus(learning_rate=0.01, **k), reference.IRpropPlus(0.01)),
+    "irprop+": lambda **k: (dr.IRpropPlus(learning_rate=0.3, **k), reference.IRpropPlus(0.3)),
 }
 
 

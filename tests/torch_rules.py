@@ -74,21 +74,19 @@ def drift(theta, k):
 def test_steps_agree_with_pytorch(name):
     ours, theirs, arguments = RULES[name]
     net = dense(SIZES, NAMES)
-    layers = net.unflatten(net.theta.copy())
-    weights = [torch.tensor(np.array(part.W)) for part in layers]
-    biases = [torch.tensor(np.array(part.b)) for part in layers]
+    pairs = [[torch.tensor(part) for part in layer] for layer in net.unflatten(net.theta.copy())]
+    weights, biases = zip(*pairs, strict=True)
     groups = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
     optimizer = getattr(torch.optim, theirs)(groups, **arguments)
-    trainer = dr.Trainer(net, optimizer=ours)
-    theta = net.theta.copy()
+    trainer, theta = dr.Trainer(net, optimizer=ours), net.theta.copy()
     for k in range(50):
-        for tensors, part in zip(
-            zip(weights, biases, strict=True), net.unflatten(drift(theta, k)), strict=True
-        ):
-            for tensor, gradient in zip(tensors, (part.W, part.b), strict=True):
-                tensor.grad = torch.tensor(np.array(gradient))
+        gradients = net.unflatten(drift(theta, k))
+        for pair, parts in zip(pairs, gradients, strict=True):
+            for tensor, gradient in zip(pair, parts, strict=True):
+                tensor.grad = torch.tensor(gradient)
         optimizer.step()
-        for part, W, b in zip(net.unflatten(theta), weights, biases, strict=True):
-            part.W[:], part.b[:] = W.numpy(), b.numpy()
+        for pair, parts in zip(pairs, net.unflatten(theta), strict=True):
+            for tensor, values in zip(pair, parts, strict=True):
+                values[:] = tensor.numpy()
         trainer.apply(drift(net.theta, k))
         assert close(net.theta, theta, 1e-10), f"step {k}"
