@@ -511,7 +511,7 @@ class IRpropPlus(Optimizer):
     >>> import deltarule as dr
     >>> X = np.linspace(-1.0, 1.0, 64).reshape(-1, 1)
     >>> net = dr.Network([1, 8, 1], activation="tanh", seed=0)
-    >>> history = net.fit(X, X**2, optimizer=dr.IRpropPlus(0.01), batch_size=None, epochs=200)
+    >>> history = net.fit(X, X**2, optimizer=dr.IRpropPlus(), batch_size=None, epochs=200)
     >>> bool(history["loss"][-1] < 1e-3)
     True
     """
