@@ -1,4 +1,4 @@
-"""Sessions: lint, stubtest, tests, cpp, mutants, bench. `nox` runs the first four."""
+"""Sessions: lint, stubtest, tests, cpp, mutants, torch, bench. `nox` runs the first four."""
 
 from pathlib import Path
 
@@ -54,6 +54,13 @@ def mutants(session: nox.Session) -> None:
     project = nox.project.load_toml("pyproject.toml")["project"]
     session.install(*project["dependencies"], *project["optional-dependencies"]["test"])
     session.run("python", "tests/mutants.py", *session.posargs)
+
+
+@nox.session
+def torch(session: nox.Session) -> None:
+    """Compare the optimisers' steps with PyTorch's."""
+    session.install(".[test]", "torch")
+    session.run("python", "-m", "pytest", "tests/torch_rules.py", *session.posargs)
 
 
 @nox.session

@@ -52,6 +52,29 @@ OPTIMIZERS = {  # name: (the package's, the reference's)
         dr.Adam(learning_rate=0.02, beta1=0.8, beta2=0.95, epsilon=1e-3, **k),
         reference.Adam(0.02, 0.8, 0.95, 1e-3),
     ),
+    "amsgrad": lambda **k: (
+        dr.Adam(learning_rate=0.02, beta2=0.8, amsgrad=True, **k),
+        reference.Adam(0.02, beta2=0.8, amsgrad=True),
+    ),
+    "rmsprop": lambda **k: (
+        dr.RMSprop(learning_rate=0.003, epsilon=1e-4, **k),
+        reference.RMSprop(0.003, epsilon=1e-4),
+    ),
+    "rmsprop_settings": lambda **k: (
+        dr.RMSprop(0.01, alpha=0.9, epsilon=1e-3, momentum=0.5, centered=True, **k),
+        reference.RMSprop(0.01, 0.9, 1e-3, 0.5, centered=True),
+    ),
+    "adagrad": lambda **k: (
+        dr.Adagrad(learning_rate=0.1, initial_accumulator=0.1, **k),
+        reference.Adagrad(0.1, 0.1),
+    ),
+    "nadam": lambda **k: (dr.NAdam(learning_rate=0.01, **k), reference.NAdam(0.01)),
+    "nadam_settings": lambda **k: (
+        dr.NAdam(0.02, beta1=0.8, beta2=0.95, epsilon=1e-3, momentum_decay=0.5, **k),
+        reference.NAdam(0.02, 0.8, 0.95, 1e-3, 0.5),
+    ),
+    "lion": lambda **k: (dr.Lion(learning_rate=0.003, **k), reference.Lion(0.003)),
+    "irprop+": lambda **k: (dr.IRpropPlus(learning_rate=0.3, **k), reference.IRpropPlus(0.3)),
 }
 
 

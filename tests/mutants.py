@@ -55,9 +55,9 @@ MUTANTS = [
     Mutant(
         "momentum",
         "v <- mu v + (1 - mu) g",
-        "cpp/src/optimizer.cpp",
-        "simd::madd(mu, load(velocity + i, lanes), step);",
-        "simd::madd(mu, load(velocity + i, lanes), simd::nmadd(mu, step, step));",
+        "cpp/src/update_rules.hpp",
+        "v = simd::madd(mu, load(velocity, at), step);",
+        "v = simd::madd(mu, load(velocity, at), simd::nmadd(mu, step, step));",
     ),
     Mutant(
         "factor of the MSE",

@@ -167,31 +167,137 @@ class SGD:
         self.learning_rate, self.momentum, self.nesterov = learning_rate, momentum, nesterov
         self.v = 0.0
 
-    def update(self, theta, g):
+    def update(self, theta, g, _L=None):
         self.v = self.momentum * self.v + g
         theta -= self.learning_rate * (g + self.momentum * self.v if self.nesterov else self.v)
 
 
 class Adam:
-    """Algorithm 1 of D. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015."""
+    """Algorithm 1 of D. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015.
 
-    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    With amsgrad the largest v so far (S. Reddi et al., 2018), corrected for its start like v.
+    """
+
+    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, amsgrad=False):
         self.learning_rate, self.beta1, self.beta2 = learning_rate, beta1, beta2
-        self.epsilon = epsilon
-        self.m, self.v, self.t = 0.0, 0.0, 0
+        self.epsilon, self.amsgrad = epsilon, amsgrad
+        self.m, self.v, self.v_max, self.t = 0.0, 0.0, 0.0, 0
 
-    def update(self, theta, g):
+    def update(self, theta, g, _L=None):
         self.t += 1
         self.m = self.beta1 * self.m + (1 - self.beta1) * g
         self.v = self.beta2 * self.v + (1 - self.beta2) * g**2
-        m_hat, v_hat = self.m / (1 - self.beta1**self.t), self.v / (1 - self.beta2**self.t)
+        self.v_max = np.maximum(self.v_max, self.v)
+        v = self.v_max if self.amsgrad else self.v
+        m_hat, v_hat = self.m / (1 - self.beta1**self.t), v / (1 - self.beta2**self.t)
         theta -= self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
 
 
-def step(theta, sizes, activations, X, Y, loss, optimizer, w=None, l2=0.0, weight_decay=0.0):
-    """One step in place: gradient, decay of the weights, update. Returns the loss before it."""
-    L, grad, _ = gradient(theta, sizes, activations, X, Y, loss, w, l2=l2)
-    for W, _b in unflatten(theta, sizes):
+class RMSprop:
+    """T. Tieleman, G. Hinton, 2012; centred as in A. Graves, 2013."""
+
+    def __init__(self, learning_rate=0.01, alpha=0.99, epsilon=1e-8, momentum=0.0, centered=False):
+        self.learning_rate, self.alpha, self.epsilon = learning_rate, alpha, epsilon
+        self.momentum, self.centered = momentum, centered
+        self.v, self.mean, self.b = 0.0, 0.0, 0.0
+
+    def update(self, theta, g, _L=None):
+        self.v = self.alpha * self.v + (1 - self.alpha) * g**2
+        self.mean = self.alpha * self.mean + (1 - self.alpha) * g
+        spread = np.maximum(self.v - self.mean**2, 0) if self.centered else self.v
+        self.b = self.momentum * self.b + g / (np.sqrt(spread) + self.epsilon)
+        theta -= self.learning_rate * self.b
+
+
+class Adagrad:
+    """J. Duchi, E. Hazan, Y. Singer, 2011."""
+
+    def __init__(self, learning_rate=0.01, initial_accumulator=0.0, epsilon=1e-10):
+        self.learning_rate, self.epsilon, self.s = learning_rate, epsilon, initial_accumulator
+
+    def update(self, theta, g, _L=None):
+        self.s = self.s + g**2
+        theta -= self.learning_rate * g / (np.sqrt(self.s) + self.epsilon)
+
+
+class NAdam:
+    """T. Dozat, "Incorporating Nesterov momentum into Adam", 2016."""
+
+    def __init__(
+        self, learning_rate=0.002, beta1=0.9, beta2=0.999, epsilon=1e-8, momentum_decay=0.004
+    ):
+        self.learning_rate, self.beta1, self.beta2 = learning_rate, beta1, beta2
+        self.epsilon, self.momentum_decay = epsilon, momentum_decay
+        self.m, self.v, self.t = 0.0, 0.0, 0
+
+    def mu(self, t):
+        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+
+    def update(self, theta, g, _L=None):
+        self.t = t = self.t + 1
+        self.m = self.beta1 * self.m + (1 - self.beta1) * g
+        self.v = self.beta2 * self.v + (1 - self.beta2) * g**2
+        product = np.prod([self.mu(i) for i in range(1, t + 1)])
+        m_hat = self.mu(t + 1) * self.m / (1 - product * self.mu(t + 1))
+        m_hat = m_hat + (1 - self.mu(t)) * g / (1 - product)
+        v_hat = self.v / (1 - self.beta2**t)
+        theta -= self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+
+
+class Lion:
+    """X. Chen et al., "Symbolic discovery of optimization algorithms", 2023."""
+
+    def __init__(self, learning_rate=1e-4, beta1=0.9, beta2=0.99):
+        self.learning_rate, self.beta1, self.beta2, self.m = learning_rate, beta1, beta2, 0.0
+
+    def update(self, theta, g, _L=None):
+        theta -= self.learning_rate * np.sign(self.beta1 * self.m + (1 - self.beta1) * g)
+        self.m = self.beta2 * self.m + (1 - self.beta2) * g
+
+
+class IRpropPlus:
+    """C. Igel, M. Huesken, "Empirical evaluation of the improved Rprop learning algorithms", 2003.
+
+    As printed there: it keeps the gradient and the step of before, and needs the loss L.
+    """
+
+    def __init__(
+        self, learning_rate=0.1, eta_plus=1.2, eta_minus=0.5, step_min=1e-6, step_max=50.0
+    ):
+        self.learning_rate, self.eta_plus, self.eta_minus = learning_rate, eta_plus, eta_minus
+        self.step_min, self.step_max = step_min, step_max
+        self.g, self.moved, self.delta, self.L = 0.0, 0.0, learning_rate, np.inf
+
+    def update(self, theta, g, L):
+        same, turned = self.g * g > 0, self.g * g < 0
+        longer = np.minimum(self.delta * self.eta_plus, self.step_max)
+        shorter = np.maximum(self.delta * self.eta_minus, self.step_min)
+        self.delta = np.where(same, longer, np.where(turned, shorter, self.delta))
+        back = -self.moved if self.L < L else 0.0
+        self.moved = np.where(turned, back, -np.sign(g) * self.delta)
+        self.g, self.L = np.where(turned, 0, g), L
+        theta += self.moved
+
+
+def clipped(g, clip_norm=None, clip_value=None):
+    """The gradient with a norm of at most clip_norm, then with elements of at most clip_value."""
+    if clip_norm is not None:
+        g = g * min(1.0, clip_norm / np.sqrt((g**2).sum()))
+    return g if clip_value is None else np.clip(g, -clip_value, clip_value)
+
+
+def step(
+    theta, sizes, activations, X, Y, loss, optimizer, w=None, l2=0.0, weight_decay=0.0, **clips
+):
+    """One step in place: gradient, clipping, penalty, decay of the weights, update.
+
+    Returns the loss before it, penalty included.
+    """
+    L, grad, _ = gradient(theta, sizes, activations, X, Y, loss, w)
+    grad = clipped(grad, **clips)
+    for (W, _b), (dW, _db) in zip(unflatten(theta, sizes), unflatten(grad, sizes), strict=True):
+        L += l2 / 2 * (W**2).sum()
+        dW += l2 * W
         W -= optimizer.learning_rate * weight_decay * W
-    optimizer.update(theta, grad)
+    optimizer.update(theta, grad, L)
     return L

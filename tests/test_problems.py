@@ -10,6 +10,16 @@ SOLVERS = {
     "momentum": dr.SGD(learning_rate=0.1, momentum=0.9),
     "nesterov": dr.SGD(learning_rate=0.1, momentum=0.9, nesterov=True),
     "adam": dr.Adam(learning_rate=0.02),
+    "adamw": dr.AdamW(learning_rate=0.02, weight_decay=0.001),
+    "amsgrad": dr.Adam(learning_rate=0.02, amsgrad=True),
+    "rmsprop": dr.RMSprop(learning_rate=0.002),
+    "rmsprop centered": dr.RMSprop(learning_rate=0.001, momentum=0.5, centered=True),
+    "adagrad": dr.Adagrad(learning_rate=0.1),
+    "nadam": dr.NAdam(learning_rate=0.01),
+    "lion": dr.Lion(learning_rate=0.001),
+    "irprop+": dr.IRpropPlus(learning_rate=0.01),
+    "clipped norm": dr.SGD(learning_rate=0.1, momentum=0.9, clip_norm=1.0),
+    "clipped value": dr.SGD(learning_rate=0.1, momentum=0.9, clip_value=0.1),
 }
 
 
@@ -39,23 +49,27 @@ def moons():
     return X, np.repeat([0, 1], 100), [2, 24, 24, 2], "relu", "softmax", 0.05
 
 
-@pytest.mark.parametrize("name", list(SOLVERS))
-@pytest.mark.parametrize("make", [parabola, sine, xor, moons])
-def test_every_optimiser_solves_every_small_problem(name, make):
-    X, y, sizes, activation, output, goal = make()
-    net = dr.Network(sizes, activation=activation, output=output, seed=0)
-    net.fit(X, y, optimizer=SOLVERS[name], epochs=3000, batch_size=16, seed=0, max_seconds=20)
-    assert net.evaluate(X, y)["loss"] < goal
-
-
 def spirals():
     t = np.sqrt(np.linspace(0.05, 1, 100)) * 2 * np.pi
     arm = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 6
-    return np.concatenate([arm, -arm]), np.repeat([0, 1], 100)
+    X, y = np.concatenate([arm, -arm]), np.repeat([0, 1], 100)
+    return X, y, [2, 32, 32, 2], "tanh", "softmax", 0.05
+
+
+@pytest.mark.parametrize("name", list(SOLVERS))
+@pytest.mark.parametrize("make", [parabola, sine, xor, moons, spirals])
+def test_every_optimiser_solves_every_small_problem(name, make):
+    X, y, sizes, activation, output, goal = make()
+    net = dr.Network(sizes, activation=activation, output=output, seed=0)
+    batch_size = None if name == "irprop+" else 16
+    net.fit(
+        X, y, optimizer=SOLVERS[name], epochs=3000, batch_size=batch_size, seed=0, max_seconds=20
+    )
+    assert net.evaluate(X, y)["loss"] < goal
 
 
 def test_two_spirals():
-    X, y = spirals()
+    X, y, *_ = spirals()
     net = dr.Network([2, 32, 32, 2], activation="tanh", output="softmax", seed=0)
     net.fit(X, y, optimizer=dr.Adam(learning_rate=0.01), epochs=500, batch_size=20, seed=0)
     assert net.evaluate(X, y, metrics=["accuracy"])["accuracy"] >= 0.99

@@ -29,6 +29,12 @@ SETTING = '''
             "adam": dr.Adam(learning_rate=0.02, l2=0.001),
             "momentum": dr.SGD(learning_rate=0.05, momentum=0.9, nesterov=True,
                                weight_decay=0.01),
+            "amsgrad": dr.AdamW(learning_rate=0.02, amsgrad=True, clip_norm=0.5),
+            "rmsprop": dr.RMSprop(learning_rate=0.005, momentum=0.5, centered=True),
+            "adagrad": dr.Adagrad(learning_rate=0.1, initial_accumulator=0.1, clip_value=0.1),
+            "nadam": dr.NAdam(learning_rate=0.02, momentum_decay=0.1),
+            "lion": dr.Lion(learning_rate=0.003, clip_norm=1.0, clip_value=0.1),
+            "irprop+": dr.IRpropPlus(learning_rate=0.01, l2=0.001),
         }
         return dr.Trainer(net, optimizer=optimizers[optimizer], seed=7)
 
@@ -74,14 +80,18 @@ RESUME = (
 )
 # The rule that ends these runs after more than 40 steps.
 TOL_AND_PATIENCE = {"adam": ("0.002", "4"), "momentum": ("0.01", "6")}
+LATE = "0.1", "9"
 
 
 def script(source, optimizer):
-    tol, patience = TOL_AND_PATIENCE[optimizer]
+    tol, patience = TOL_AND_PATIENCE.get(optimizer, LATE)
     return source.replace("TOL", tol).replace("PATIENCE", patience)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "momentum"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adam", "momentum", "amsgrad", "rmsprop", "adagrad", "nadam", "lion", "irprop+"],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_resume_at_each_of_forty_steps(tmp_path, optimizer, dtype):
     arguments = (tmp_path, optimizer, dtype)

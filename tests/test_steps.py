@@ -49,6 +49,8 @@ def test_ten_steps_at_every_width(width, optimizer, dtype):
     "penalties", [{}, {"l2": 0.1}, {"weight_decay": 0.1}, {"l2": 0.05, "weight_decay": 0.2}]
 )
 def test_ten_steps_of_a_deep_network(optimizer, dtype, penalties):
+    if optimizer == "irprop+" and "weight_decay" in penalties:
+        pytest.skip("has no weight decay")
     names = ("tanh", "silu", "sigmoid", "identity")
     assert_steps_agree((4, 7, 3, 9, 2), names, optimizer, dtype, weights=True, **penalties)
 
@@ -115,7 +117,8 @@ def test_apply_is_the_update_of_step():
         applied = dr.Trainer(other, optimizer=OPTIMIZERS[name]()[0])
         for _ in range(5):
             stepped.step(X, Y)
-            applied.apply(other.gradient(X, Y)[1])
+            loss, gradient = other.gradient(X, Y)
+            applied.apply(gradient, loss)
             assert np.array_equal(one.theta, other.theta)
     for wrong in (np.zeros(3), np.zeros((2, one.n_parameters))):
         with pytest.raises(ValueError, match="gradient"):

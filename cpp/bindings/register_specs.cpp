@@ -58,43 +58,55 @@ void register_loss(py::module_ &m) {
         .def_readwrite("gradient_scale", &LossSpec::gradient_scale);
 }
 
+// Calls f(name, member) for every setting of an optimiser but its name.
+template <class F> void each_setting(F &&f) {
+    using O = OptimizerSpec;
+    f("learning_rate", &O::learning_rate);
+    f("momentum", &O::momentum);
+    f("nesterov", &O::nesterov);
+    f("beta1", &O::beta1);
+    f("beta2", &O::beta2);
+    f("epsilon", &O::epsilon);
+    f("l2", &O::l2);
+    f("weight_decay", &O::weight_decay);
+    f("amsgrad", &O::amsgrad);
+    f("alpha", &O::alpha);
+    f("centered", &O::centered);
+    f("initial_accumulator", &O::initial_accumulator);
+    f("momentum_decay", &O::momentum_decay);
+    f("eta_plus", &O::eta_plus);
+    f("eta_minus", &O::eta_minus);
+    f("step_min", &O::step_min);
+    f("step_max", &O::step_max);
+    f("clip_norm", &O::clip_norm);
+    f("clip_value", &O::clip_value);
+    f("rate_in_velocity", &O::rate_in_velocity);
+    f("epsilon_hat", &O::epsilon_hat);
+    f("l2_per_weight", &O::l2_per_weight);
+}
+
+OptimizerSpec optimizer_spec(const std::string &name, const py::kwargs &settings) {
+    OptimizerSpec spec;
+    spec.kind = optimizer_kind(name);
+    std::size_t n_known = 0;
+    each_setting([&](const char *setting, auto member) {
+        if (!settings.contains(setting))
+            return;
+        spec.*member = settings[setting].cast<std::decay_t<decltype(spec.*member)>>();
+        ++n_known;
+    });
+    if (n_known != settings.size())
+        throw py::type_error("unknown setting of an optimiser");
+    return spec;
+}
+
 void register_optimizer(py::module_ &m) {
     using O = OptimizerSpec;
-    py::class_<O>(m, "OptimizerSpec", py::module_local(), py::is_final())
-        .def(py::init([](const std::string &name, double learning_rate, double momentum,
-                         bool nesterov, double beta1, double beta2, double epsilon, double l2,
-                         double weight_decay, bool rate_in_velocity, bool epsilon_hat,
-                         bool l2_per_weight) {
-                 return O{optimizer_kind(name),
-                          learning_rate,
-                          momentum,
-                          nesterov,
-                          beta1,
-                          beta2,
-                          epsilon,
-                          l2,
-                          weight_decay,
-                          rate_in_velocity,
-                          epsilon_hat,
-                          l2_per_weight};
-             }),
-             "name"_a, py::kw_only(), "learning_rate"_a, "momentum"_a = 0.0, "nesterov"_a = false,
-             "beta1"_a = 0.9, "beta2"_a = 0.999, "epsilon"_a = 1e-8, "l2"_a = 0.0,
-             "weight_decay"_a = 0.0, "rate_in_velocity"_a = false, "epsilon_hat"_a = false,
-             "l2_per_weight"_a = false)
-        .def_property_readonly(
-            "name", [](const O &o) { return o.kind == OptimizerKind::adam ? "adam" : "sgd"; })
-        .def_readwrite("learning_rate", &O::learning_rate)
-        .def_readwrite("momentum", &O::momentum)
-        .def_readwrite("nesterov", &O::nesterov)
-        .def_readwrite("beta1", &O::beta1)
-        .def_readwrite("beta2", &O::beta2)
-        .def_readwrite("epsilon", &O::epsilon)
-        .def_readwrite("l2", &O::l2)
-        .def_readwrite("weight_decay", &O::weight_decay)
-        .def_readwrite("rate_in_velocity", &O::rate_in_velocity)
-        .def_readwrite("epsilon_hat", &O::epsilon_hat)
-        .def_readwrite("l2_per_weight", &O::l2_per_weight);
+    py::class_<O> spec(m, "OptimizerSpec", py::module_local(), py::is_final());
+    spec.def(py::init(&optimizer_spec), "name"_a).def_property_readonly("name", [](const O &o) {
+        return std::string(optimizer_name(o.kind));
+    });
+    each_setting([&](const char *setting, auto member) { spec.def_readwrite(setting, member); });
 }
 
 void register_options(py::module_ &m) {

@@ -134,10 +134,10 @@ template <class T> py::object step_small(BoundTrainer<T> &t, py::handle X, py::h
     return py::float_(t.step({&inputs, &outputs, nullptr, {}}, 1));
 }
 
-template <class T> void apply(BoundTrainer<T> &t, const py::array &gradient) {
+template <class T> bool apply(BoundTrainer<T> &t, const py::array &gradient, double loss) {
     const T *data = contiguous_data<T>(gradient, t.network().n_parameters(), "gradient");
     const ReleaseGil release;
-    t.apply(data);
+    return t.apply(data, loss);
 }
 
 template <class T>
@@ -163,15 +163,17 @@ template <class T> std::map<std::string, Scalar> scalars(BoundTrainer<T> &t) {
     std::map<std::string, Scalar> all;
     each_scalar(t.state, [&](const char *name, const auto &x) { all.emplace(name, x); });
     all.emplace("optimizer_steps", t.optimizer().n_steps());
+    for (const auto &[name, number] : t.optimizer().scalars())
+        all.emplace(name, *number);
     return all;
 }
 
 template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) {
     TrainerState state = t.state;
-    const auto value = [&](const char *name) {
-        if (!values.contains(name))
-            throw std::invalid_argument(std::string("missing scalar '") + name + "'");
-        return values[name];
+    const auto value = [&](const std::string &name) {
+        if (!values.contains(name.c_str()))
+            throw std::invalid_argument("missing scalar '" + name + "'");
+        return values[name.c_str()];
     };
     each_scalar(state, [&](const char *name, auto &x) {
         x = value(name).template cast<std::decay_t<decltype(x)>>();
@@ -185,8 +187,16 @@ template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) 
                             state.batch_size > 0);
     if (!counts_fit || !place_fits)
         throw std::invalid_argument("the trainer's counters contradict each other");
+    std::vector<double> numbers;
+    for (const auto &[name, number] : t.optimizer().scalars()) {
+        numbers.push_back(value(name).template cast<double>());
+        if (std::isnan(numbers.back()))
+            throw std::invalid_argument("scalar '" + name + "' must be a number");
+    }
     t.state = state;
     t.optimizer().set_n_steps(optimizer_steps);
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+        *t.optimizer().scalars()[i].second = numbers[i];
 }
 
 // The kept epoch, or None. Apart from the scalars: a checkpoint has it only if there is one.
@@ -237,7 +247,7 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
         .def("run", &run<T>, "options"_a)
         .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "n_threads"_a)
         .def("step_small", &step_small<T>, "X"_a, "y"_a)
-        .def("apply", &apply<T>, "gradient"_a)
+        .def("apply", &apply<T>, "gradient"_a, "loss"_a)
         .def(
             "set_learning_rate", [](B &t, double rate) { t.optimizer().set_learning_rate(rate); },
             "rate"_a)

@@ -1,137 +1,210 @@
-// SGD and Adam on a tile of parameters, a packet at a time; a tail uses the same packet operations.
+// The state of each optimiser, the scalars of its steps, and its rule over a tile of parameters.
 #include "deltarule/optimizer.hpp"
 
-#include "deltarule/simd.hpp"
+#include "update_rules.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <stdexcept>
+#include <type_traits>
 
 namespace deltarule {
 
 namespace {
 
-template <class T> using P = simd::Packet<T>;
+using rules::P;
+using rules::Place;
 
-// Calls f(offset, lanes) for whole packets, then for the rest.
-template <class T, class F> void for_packets(Index count, F &&f) {
+struct Name {
+    std::string_view name;
+    OptimizerKind kind;
+};
+constexpr Name kNames[] = {
+    {"sgd", OptimizerKind::sgd},         {"adam", OptimizerKind::adam},
+    {"adamw", OptimizerKind::adam},      {"rmsprop", OptimizerKind::rmsprop},
+    {"adagrad", OptimizerKind::adagrad}, {"nadam", OptimizerKind::nadam},
+    {"lion", OptimizerKind::lion},       {"irprop+", OptimizerKind::irprop_plus},
+};
+
+// A state vector: its name in checkpoints, and its numbers before the first step.
+struct VectorSpec {
+    const char *name;
+    double start = 0;
+};
+
+std::vector<VectorSpec> vector_specs(const OptimizerSpec &spec) {
+    switch (spec.kind) {
+    case OptimizerKind::adam:
+        if (spec.amsgrad)
+            return {{"adam_m"}, {"adam_v"}, {"adam_v_max"}};
+        return {{"adam_m"}, {"adam_v"}};
+    case OptimizerKind::rmsprop: {
+        std::vector<VectorSpec> all = {{"rmsprop_v"}};
+        if (spec.centered)
+            all.push_back({"rmsprop_mean"});
+        if (spec.momentum != 0)
+            all.push_back({"rmsprop_momentum"});
+        return all;
+    }
+    case OptimizerKind::adagrad:
+        return {{"adagrad_sum", spec.initial_accumulator}};
+    case OptimizerKind::nadam:
+        return {{"nadam_m"}, {"nadam_v"}};
+    case OptimizerKind::lion:
+        return {{"lion_m"}};
+    case OptimizerKind::irprop_plus:
+        return {{"irprop_sign"}, {"irprop_step", spec.learning_rate}};
+    case OptimizerKind::sgd:
+        break;
+    }
+    if (spec.momentum != 0)
+        return {{"momentum"}};
+    return {};
+}
+
+template <class T> struct Tile {
+    Index count;
+    const T *gradient;
+    T *theta;
+    bool is_weight;
+};
+
+// `rule` over the packets of a tile, and over its rest with fewer lanes.
+template <class Rule, class T>
+void advance(const Tile<T> &tile, const OptimizerSpec &spec, const StepScalars &step,
+             const rules::State<T> &state) {
     constexpr Index kP = simd::kLanes<T>;
-    Index i = 0;
-    for (; i + kP <= count; i += kP)
-        f(i, kP);
-    if (i < count)
-        f(i, count - i);
+    const Rule rule(spec, step, state);
+    const P<T> l2 = rules::constant<T>(tile.is_weight ? step.l2 : 0);
+    const P<T> kept = rules::constant<T>(tile.is_weight ? step.kept : 1);
+    const auto all = [&](auto &&gradient_at) {
+        const auto packet = [&](Place at) {
+            const P<T> parameter = rules::load(tile.theta, at);
+            const P<T> g = simd::madd(l2, parameter, gradient_at(at));
+            rules::store(tile.theta, rule(at, g, simd::mul(kept, parameter)), at);
+        };
+        Index i = 0;
+        for (; i + kP <= tile.count; i += kP)
+            packet({i, kP});
+        if (i < tile.count)
+            packet({i, tile.count - i});
+    };
+    if (step.gradient_scale == 1 && spec.clip_value == OptimizerSpec::kNone) {
+        all([&](Place at) { return rules::load(tile.gradient, at); });
+    } else {
+        const P<T> scale = rules::constant<T>(step.gradient_scale);
+        const P<T> bound = rules::constant<T>(spec.clip_value);
+        all([&](Place at) {
+            return rules::clamp(simd::mul(scale, rules::load(tile.gradient, at)), bound);
+        });
+    }
 }
-
-template <class T> P<T> load(const T *p, Index lanes) {
-    return lanes == simd::kLanes<T> ? simd::load<P<T>>(p) : simd::load_first<P<T>>(p, lanes);
-}
-
-template <class T> void store(T *p, const P<T> &x, Index lanes) {
-    if (lanes == simd::kLanes<T>)
-        simd::store(p, x);
-    else
-        simd::store_first(p, x, lanes);
-}
-
-template <class T> P<T> constant(double x) { return simd::broadcast<P<T>>(static_cast<T>(x)); }
 
 } // namespace
 
 OptimizerKind optimizer_kind(std::string_view name) {
-    if (name == "sgd")
-        return OptimizerKind::sgd;
-    if (name == "adam")
-        return OptimizerKind::adam;
+    for (const Name &each : kNames)
+        if (each.name == name)
+            return each.kind;
     throw std::invalid_argument("unknown optimizer '" + std::string(name) + "'");
+}
+
+std::string_view optimizer_name(OptimizerKind kind) {
+    return std::find_if(std::begin(kNames), std::end(kNames),
+                        [&](const Name &each) { return each.kind == kind; })
+        ->name;
 }
 
 template <class T>
 Optimizer<T>::Optimizer(const OptimizerSpec &spec, Index n_parameters) : spec_(spec) {
-    if (spec.kind == OptimizerKind::adam) {
-        first_ = Buffer<T>(n_parameters);
-        second_ = Buffer<T>(n_parameters);
-    } else if (spec.momentum != 0) {
-        first_ = Buffer<T>(n_parameters);
+    std::size_t i = 0;
+    for (const VectorSpec &each : vector_specs(spec)) {
+        vectors_[i] = Buffer<T>(n_parameters);
+        if (each.start != 0)
+            std::fill_n(vectors_[i].data(), n_parameters, static_cast<T>(each.start));
+        ++i;
     }
 }
 
-template <class T> void Optimizer<T>::begin_step(double total_weight) {
+template <class T> void Optimizer<T>::begin_step(const StepFacts &facts) {
     ++t_;
-    l2_ = l2(total_weight);
-    const double t = static_cast<double>(t_);
+    const double t = static_cast<double>(t_), eta = spec_.learning_rate;
+    const auto root = [&] { return std::sqrt(1 - std::pow(spec_.beta2, t)); };
+    StepScalars &s = scalars_;
+    s = {.l2 = l2(facts.total_weight), .kept = 1 - eta * spec_.weight_decay, .rate = eta};
+    if (facts.gradient_norm > spec_.clip_norm)
+        s.gradient_scale = spec_.clip_norm / facts.gradient_norm;
     if (spec_.kind == OptimizerKind::adam) {
-        const double root = std::sqrt(1 - std::pow(spec_.beta2, t));
-        step_size_ =
-            spec_.learning_rate / (1 - std::pow(spec_.beta1, t)) * (spec_.epsilon_hat ? root : 1);
-        root_correction_ = spec_.epsilon_hat ? 1 : 1 / root;
+        s.rate = eta / (1 - std::pow(spec_.beta1, t)) * (spec_.epsilon_hat ? root() : 1);
+        s.root_correction = spec_.epsilon_hat ? 1 : 1 / root();
+    } else if (spec_.kind == OptimizerKind::nadam) {
+        const auto momentum = [&](double step) {
+            return spec_.beta1 * (1 - 0.5 * std::pow(0.96, step * spec_.momentum_decay));
+        };
+        const double now = momentum(t), next = momentum(t + 1);
+        momentum_product_ *= now;
+        s.rate = eta * (1 - now) / (1 - momentum_product_);
+        s.momentum_rate = eta * next / (1 - momentum_product_ * next);
+        s.root_correction = 1 / root();
+    } else if (spec_.kind == OptimizerKind::irprop_plus) {
+        s.kept = 1;
+        s.backtrack = facts.loss > last_loss_;
+        last_loss_ = facts.loss;
     }
 }
 
 template <class T>
 void Optimizer<T>::update(Index first, Index count, const T *gradient, T *theta, bool is_weight) {
-    if (spec_.kind == OptimizerKind::adam)
-        adam(first, count, gradient, theta, is_weight);
-    else
-        sgd(first, count, gradient, theta, is_weight);
-}
-
-template <class T>
-void Optimizer<T>::sgd(Index first, Index count, const T *gradient, T *theta, bool is_weight) {
-    const double eta = spec_.learning_rate;
-    const bool early = spec_.momentum != 0 && spec_.rate_in_velocity;
-    const P<T> rate = constant<T>(early ? 1 : eta), early_rate = constant<T>(early ? eta : 1);
-    const P<T> mu = constant<T>(spec_.momentum), l2 = constant<T>(is_weight ? l2_ : 0);
-    const P<T> kept = constant<T>(is_weight ? 1 - eta * spec_.weight_decay : 1);
-    T *velocity = spec_.momentum != 0 ? first_.data() + first : nullptr;
-    for_packets<T>(count, [&](Index i, Index lanes) {
-        P<T> parameter = load(theta + i, lanes);
-        P<T> step = simd::madd(l2, parameter, load(gradient + i, lanes));
-        if (velocity) {
-            step = simd::mul(early_rate, step);
-            const P<T> v = simd::madd(mu, load(velocity + i, lanes), step);
-            store(velocity + i, v, lanes);
-            step = spec_.nesterov ? simd::madd(mu, v, step) : v;
-        }
-        parameter = simd::nmadd(rate, step, simd::mul(kept, parameter));
-        store(theta + i, parameter, lanes);
-    });
-}
-
-template <class T>
-void Optimizer<T>::adam(Index first, Index count, const T *gradient, T *theta, bool is_weight) {
-    const P<T> rate = constant<T>(step_size_), root = constant<T>(root_correction_);
-    const P<T> beta1 = constant<T>(spec_.beta1), rest1 = constant<T>(1 - spec_.beta1);
-    const P<T> beta2 = constant<T>(spec_.beta2), rest2 = constant<T>(1 - spec_.beta2);
-    const P<T> epsilon = constant<T>(spec_.epsilon), l2 = constant<T>(is_weight ? l2_ : 0);
-    const P<T> kept = constant<T>(is_weight ? 1 - spec_.learning_rate * spec_.weight_decay : 1);
-    T *mean = first_.data() + first, *square = second_.data() + first;
-    for_packets<T>(count, [&](Index i, Index lanes) {
-        const P<T> parameter = load(theta + i, lanes);
-        const P<T> g = simd::madd(l2, parameter, load(gradient + i, lanes));
-        const P<T> m = simd::madd(rest1, g, simd::mul(beta1, load(mean + i, lanes)));
-        const P<T> v =
-            simd::madd(rest2, simd::mul(g, g), simd::mul(beta2, load(square + i, lanes)));
-        store(mean + i, m, lanes);
-        store(square + i, v, lanes);
-        const P<T> scale = simd::madd(simd::sqrt(v), root, epsilon);
-        const P<T> step = simd::div(simd::mul(rate, m), scale);
-        store(theta + i, simd::sub(simd::mul(kept, parameter), step), lanes);
-    });
+    rules::State<T> state;
+    for (std::size_t i = 0; i < vectors_.size(); ++i)
+        state.vectors[i] = vectors_[i].size() > 0 ? vectors_[i].data() + first : nullptr;
+    const Tile<T> tile{count, gradient, theta, is_weight};
+    const auto use = [&]<class Rule>(std::type_identity<Rule>) {
+        advance<Rule>(tile, spec_, scalars_, state);
+    };
+    switch (spec_.kind) {
+    case OptimizerKind::sgd:
+        return spec_.momentum != 0 ? use(std::type_identity<rules::Momentum<T>>{})
+                                   : use(std::type_identity<rules::PlainSgd<T>>{});
+    case OptimizerKind::adam:
+        return spec_.amsgrad ? use(std::type_identity<rules::Adam<T, true>>{})
+                             : use(std::type_identity<rules::Adam<T, false>>{});
+    case OptimizerKind::rmsprop:
+        return use(std::type_identity<rules::RmsProp<T>>{});
+    case OptimizerKind::adagrad:
+        return use(std::type_identity<rules::Adagrad<T>>{});
+    case OptimizerKind::nadam:
+        return use(std::type_identity<rules::Nadam<T>>{});
+    case OptimizerKind::lion:
+        return use(std::type_identity<rules::Lion<T>>{});
+    case OptimizerKind::irprop_plus:
+        return use(std::type_identity<rules::IrpropPlus<T>>{});
+    }
 }
 
 template <class T> void Optimizer<T>::clear() {
     t_ = 0;
-    for (auto &[name, vector] : vectors())
-        std::memset(static_cast<void *>(vector->data()), 0,
-                    static_cast<std::size_t>(vector->size()) * sizeof(T));
+    momentum_product_ = 1;
+    last_loss_ = OptimizerSpec::kNone;
+    std::size_t i = 0;
+    for (const VectorSpec &each : vector_specs(spec_)) {
+        Buffer<T> &vector = vectors_[i++];
+        std::fill_n(vector.data(), vector.size(), static_cast<T>(each.start));
+    }
 }
 
 template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Optimizer<T>::vectors() {
-    if (spec_.kind == OptimizerKind::adam)
-        return {{"adam_m", &first_}, {"adam_v", &second_}};
-    if (spec_.momentum != 0)
-        return {{"momentum", &first_}};
+    std::vector<std::pair<std::string, Buffer<T> *>> all;
+    for (const VectorSpec &each : vector_specs(spec_))
+        all.emplace_back(each.name, &vectors_[all.size()]);
+    return all;
+}
+
+template <class T> std::vector<std::pair<std::string, double *>> Optimizer<T>::scalars() {
+    if (spec_.kind == OptimizerKind::nadam)
+        return {{"nadam_momentum_product", &momentum_product_}};
+    if (spec_.kind == OptimizerKind::irprop_plus)
+        return {{"irprop_last_loss", &last_loss_}};
     return {};
 }
 

@@ -77,7 +77,8 @@ template <class T>
 Trainer<T>::Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
                     const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed)
     : network_(std::move(network)), loss_(loss), optimizer_(optimizer, network_->n_parameters()),
-      squared_weights_(*network_), epoch_theta_(network_->n_parameters()) {
+      of_weights_(SumOfSquares<T>::of_weights(*network_)),
+      of_gradient_(SumOfSquares<T>::of_all(*network_)), epoch_theta_(network_->n_parameters()) {
     state.own_seed = seed.has_value();
     state.seed = seed.value_or(network_->seed());
 }
@@ -89,7 +90,8 @@ template <class T> std::uint64_t Trainer<T>::draw_step() const {
 // Makes room for batches of `batch` rows, and for evaluating blocks of up to 256 of `rows` rows.
 template <class T>
 void Trainer<T>::prepare(Index batch, Index rows, Index target_width, int n_threads) {
-    if (batch > kRowBlock && gradient_.size() == 0) // one block is applied from cache
+    // One block is applied from cache, unless its norm comes first.
+    if ((batch > kRowBlock || optimizer_.needs_norm()) && gradient_.size() == 0)
         gradient_ = Buffer<T>(network_->n_parameters());
     const Index capacity = std::min(std::max(batch, rows), kRowBlock);
     if (workspace_ && workspace_->capacity() >= capacity &&
@@ -324,11 +326,11 @@ template <class T> bool Trainer<T>::restore_best() {
 // l2/2 Σ W², over weights only.
 template <class T> double Trainer<T>::penalty(double total, Team &team) {
     const double l2 = optimizer_.l2(total);
-    return l2 == 0 ? 0 : 0.5 * l2 * squared_weights_.sum(network_->theta(), team);
+    return l2 == 0 ? 0 : 0.5 * l2 * of_weights_(network_->theta(), team);
 }
 
-template <class T> void Trainer<T>::begin_update(double total) {
-    optimizer_.begin_step(total);
+template <class T> void Trainer<T>::begin_update(const StepFacts &facts) {
+    optimizer_.begin_step(facts);
     ++state.step;
     ++network_->n_steps;
 }
@@ -339,8 +341,34 @@ void Trainer<T>::apply_to(Index first, Index count, const T *gradient, bool is_w
     optimizer_.update(first, count, gradient, network_->theta() + first, is_weight);
 }
 
+// Share `part` of `parts` of all parameters, from a whole gradient.
+template <class T> void Trainer<T>::apply_share(const T *gradient, int part, int parts) {
+    for (const LayerLayout &layout : network_->layout()) {
+        const Index W = layout.theta_offset;
+        const Index weights = layout.n_weights();
+        const Index first = W + share_of_columns(weights, part, parts);
+        const Index end = W + share_of_columns(weights, part + 1, parts), b = W + weights;
+        apply_to(first, end - first, gradient + first, true);
+        if (part == parts - 1)
+            apply_to(b, layout.n_parameters - weights, gradient + b, false);
+    }
+}
+
+// The third phase of a step: all parameters from a whole gradient, once its norm is known. False if
+// that is not finite: then nothing was changed.
+template <class T> bool Trainer<T>::clip_and_apply(const T *gradient, StepFacts facts, Team &team) {
+    if (optimizer_.needs_norm())
+        facts.gradient_norm = std::sqrt(of_gradient_(gradient, team));
+    if (!std::isfinite(facts.gradient_norm))
+        return false;
+    begin_update(facts);
+    team.run([&](int t) { apply_share(gradient, t, team.size()); });
+    return true;
+}
+
 // One step on a batch with weights that sum to `total` > 0; `loss` is that before the step. A step
-// whose loss is not finite is not applied. False if abandoned.
+// whose loss, or norm of the gradient if needed, is not finite is not applied and `loss` not
+// finite. False if abandoned.
 template <class T>
 bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
                           const Poll &poll, double &loss) {
@@ -349,20 +377,28 @@ bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double to
     pass.seed = state.seed;
     pass.step = draw_step();
     const double extra = penalty(total, team);
+    const bool at_once = !optimizer_.needs_norm();
     const auto accept = [&](double value) {
         if (!std::isfinite(value + extra))
             return false;
-        begin_update(total);
+        if (at_once)
+            begin_update({.total_weight = total, .loss = value + extra});
         return true;
     };
     const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
         apply_to(first, count, gradient, is_weight);
     };
-    const GradientUse<T> use{gradient_.data(), accept, apply,
-                             optimizer_.touched(network_->theta())};
+    GradientUse<T> use{gradient_.data(), accept, {}, {}};
+    if (at_once) {
+        use.apply = apply;
+        use.touched = optimizer_.touched(network_->theta());
+    }
     if (!objective_->evaluate(data, batch, total, pass, *workspace_, team, poll, loss, &use))
         return false;
     loss += extra;
+    if (!at_once && std::isfinite(loss) &&
+        !clip_and_apply(gradient_.data(), {.total_weight = total, .loss = loss}, team))
+        loss = std::numeric_limits<double>::quiet_NaN();
     return true;
 }
 
@@ -381,14 +417,10 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
     return loss;
 }
 
-template <class T> void Trainer<T>::apply(const T *gradient) {
+template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
     FlushSubnormals flush;
-    begin_update(1);
-    for (const LayerLayout &layout : network_->layout()) {
-        const Index W = layout.theta_offset, weights = layout.n_weights();
-        apply_to(W, weights, gradient + W, true);
-        apply_to(W + weights, layout.n_parameters - weights, gradient + W + weights, false);
-    }
+    Team team(1);
+    return clip_and_apply(gradient, {.loss = loss}, team);
 }
 
 template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Trainer<T>::vectors() {

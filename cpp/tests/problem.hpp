@@ -107,7 +107,13 @@ inline std::vector<deltarule::OptimizerSpec> optimizers() {
             {.kind = OptimizerKind::sgd, .learning_rate = 0.05, .momentum = 0.9},
             {.kind = OptimizerKind::sgd, .momentum = 0.9, .nesterov = true, .l2 = 0.01},
             {.kind = OptimizerKind::adam, .learning_rate = 0.01},
-            {.kind = OptimizerKind::adam, .l2 = 0.01, .weight_decay = 0.1}};
+            {.kind = OptimizerKind::adam, .l2 = 0.01, .weight_decay = 0.1},
+            {.kind = OptimizerKind::adam, .amsgrad = true, .clip_norm = 0.5},
+            {.kind = OptimizerKind::rmsprop, .momentum = 0.5, .centered = true},
+            {.kind = OptimizerKind::adagrad, .initial_accumulator = 0.1, .clip_value = 0.01},
+            {.kind = OptimizerKind::nadam, .clip_norm = 0.2, .clip_value = 0.05},
+            {.kind = OptimizerKind::lion, .learning_rate = 0.001, .weight_decay = 0.1},
+            {.kind = OptimizerKind::irprop_plus, .l2 = 0.01}};
 }
 
 // Whether two trainers stand at the same place with the same bits.

@@ -148,7 +148,7 @@ TEST(a_single_step_allocates_nothing) {
                  }),
                  0);
         const Buffer<T> gradient(trainer.network().n_parameters());
-        CHECK_EQ(allocations_in([&] { trainer.apply(gradient.data()); }), 0);
+        CHECK_EQ(allocations_in([&] { trainer.apply(gradient.data(), 0); }), 0);
     };
     for (const OptimizerSpec &optimizer : check::optimizers())
         for (const Index rows : {5, 300}) {

@@ -394,7 +394,7 @@ TEST(subnormals_are_flushed_inside_only) {
         const std::vector<std::function<void()>> calls = {
             [&] { trainer.run(data, Problem<T>::none(), options, poll); },
             [&] { trainer.step(data, n_threads); },
-            [&] { trainer.apply(gradient.data()); },
+            [&] { trainer.apply(gradient.data(), 0); },
             [&] { predict(network, X, poll, n_threads, out.data()); },
             [&] {
                 evaluate(network, LossSpec{}, data, Pass{}, poll, n_threads, loss, gradient.data());

@@ -25,7 +25,16 @@ from deltarule._network import Network
 from deltarule._threads import set_num_threads
 from deltarule._training import Trainer
 from deltarule._version import __version__
-from deltarule.optimizers import SGD, Adam
+from deltarule.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    IRpropPlus,
+    Lion,
+    NAdam,
+    RMSprop,
+)
 
 if TYPE_CHECKING:
     from deltarule._table.model import TableModel
@@ -33,15 +42,21 @@ if TYPE_CHECKING:
 __all__ = [
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Dense",
     "DivergenceError",
     "Dropout",
     "Embedding",
     "History",
+    "IRpropPlus",
     "Input",
+    "Lion",
     "ModelFileError",
+    "NAdam",
     "Network",
+    "RMSprop",
     "Rescale",
     "Standardize",
     "TableModel",

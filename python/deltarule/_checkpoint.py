@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_by"})
 _BEST = {"epoch": int, "loss": float, "validated": bool}
+# Settings that the first files of format 1 do not have: they mean their defaults.
+_LATER = frozenset({"amsgrad", "clip_norm", "clip_value"})
 _NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -98,7 +100,7 @@ def _decode_settings(name: str, entry: Any, table: Mapping[str, Any]) -> Any:
         raise ModelFileError(f"has an unknown {name}: {_settings.shown(entry)}")
     kind = table[entry["name"]]
     keys = frozenset({"name", *asdict(kind())})
-    check_keys(name, entry, keys, keys)
+    check_keys(name, entry, keys - _LATER, keys)
     return accepted(kind, **{key: value for key, value in entry.items() if key != "name"})
 
 

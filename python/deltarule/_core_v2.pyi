@@ -76,6 +76,17 @@ class OptimizerSpec:
     epsilon: float
     l2: float
     weight_decay: float
+    amsgrad: bool
+    alpha: float
+    centered: bool
+    initial_accumulator: float
+    momentum_decay: float
+    eta_plus: float
+    eta_minus: float
+    step_min: float
+    step_max: float
+    clip_norm: float
+    clip_value: float
     rate_in_velocity: bool
     epsilon_hat: bool
     l2_per_weight: bool
@@ -83,7 +94,7 @@ class OptimizerSpec:
         self,
         name: str,
         *,
-        learning_rate: float,
+        learning_rate: float = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         beta1: float = 0.9,
@@ -91,6 +102,17 @@ class OptimizerSpec:
         epsilon: float = 1e-8,
         l2: float = 0.0,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        alpha: float = 0.99,
+        centered: bool = False,
+        initial_accumulator: float = 0.0,
+        momentum_decay: float = 0.004,
+        eta_plus: float = 1.2,
+        eta_minus: float = 0.5,
+        step_min: float = 1e-6,
+        step_max: float = 50.0,
+        clip_norm: float = ...,
+        clip_value: float = ...,
         rate_in_velocity: bool = False,
         epsilon_hat: bool = False,
         l2_per_weight: bool = False,
@@ -196,7 +218,7 @@ class _Trainer:
     def run(self, options: RunOptions) -> _Status: ...
     def step(self, X: _Rows, y: _Array, sample_weight: _Array | None, n_threads: int) -> float: ...
     def step_small(self, X: object, y: object) -> float | None: ...
-    def apply(self, gradient: _Floats) -> None: ...
+    def apply(self, gradient: _Floats, loss: float) -> bool: ...
     def set_learning_rate(self, rate: float) -> None: ...
     def take_records(self) -> list[tuple[float, float, float]]: ...
     @property

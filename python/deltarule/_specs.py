@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import fields
+from typing import Any, TypeAlias
 
+from deltarule import optimizers
 from deltarule._dispatch import core
 from deltarule._layers import Activation, Dense, Dropout, Embedding, Layer, activation_of
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
 from deltarule.losses import Huber, Loss
-from deltarule.optimizers import SGD, Adam, Optimizer
+from deltarule.optimizers import Optimizer
 
 CoreNetwork: TypeAlias = "core.Network32 | core.Network64"
 CoreTrainer: TypeAlias = "core.Trainer32 | core.Trainer64"
@@ -48,24 +50,11 @@ def loss_spec(loss: Loss) -> core.LossSpec:
 
 
 def optimizer_spec(optimizer: Optimizer) -> core.OptimizerSpec:
-    """Return the core's specification of an optimiser."""
-    if isinstance(optimizer, SGD):
-        return core.OptimizerSpec(
-            "sgd",
-            learning_rate=optimizer.learning_rate,
-            momentum=optimizer.momentum,
-            nesterov=optimizer.nesterov,
-            l2=optimizer.l2,
-            weight_decay=optimizer.weight_decay,
-        )
-    if isinstance(optimizer, Adam):
-        return core.OptimizerSpec(
-            "adam",
-            learning_rate=optimizer.learning_rate,
-            beta1=optimizer.beta1,
-            beta2=optimizer.beta2,
-            epsilon=optimizer.epsilon,
-            l2=optimizer.l2,
-            weight_decay=optimizer.weight_decay,
-        )
-    raise TypeError(f"optimizer must be an SGD or an Adam, got {optimizer!r}")
+    """Return the core's specification of an optimiser: its settings have the same names."""
+    kind = optimizers.BY_NAME.get(optimizer.name)
+    if kind is None or not isinstance(optimizer, kind):
+        names = ", ".join(each.__name__ for each in optimizers.BY_NAME.values())
+        raise TypeError(f"optimizer must be one of {names}, got {optimizer!r}")
+    settings: dict[str, Any] = {each.name: getattr(optimizer, each.name) for each in fields(kind)}
+    given = {name: value for name, value in settings.items() if value is not None}
+    return core.OptimizerSpec(optimizer.name, **given)

@@ -43,7 +43,7 @@ class Trainer:
     loss : str or Loss, optional
         See `deltarule.losses`; None takes the loss matched to the output activation.
     optimizer : str or Optimizer, default "adam"
-        ``"sgd"``, ``"adam"`` or an object of `deltarule.optimizers`.
+        ``"sgd"``, ``"adam"``, ... or an object of `deltarule.optimizers`.
     seed : int, optional
         0 <= seed < 2**64, of the order of rows and the dropout masks. None continues from
         ``network.seed`` and ``network.n_steps``.
@@ -145,7 +145,7 @@ class Trainer:
         epoch, step = int(now["epoch"]) + 1, int(now["step"]) + 1
         raise DivergenceError(epoch=epoch, step=step, loss=loss, single_step=True)
 
-    def apply(self, gradient: ArrayLike) -> None:
+    def apply(self, gradient: ArrayLike, loss: float | None = None) -> None:
         """Make one optimiser step with a gradient of your own.
 
         Parameters
@@ -153,11 +153,14 @@ class Trainer:
         gradient : array_like (n_parameters,)
             ∂L/∂θ with the layout of ``network.theta``, from ``network.gradient`` or
             ``network.backward``; finite.
+        loss : float, optional
+            The loss that it is the gradient of; `IRpropPlus` needs it, the others ignore it.
 
         Raises
         ------
         TypeError, ValueError
-            If it has another shape or a number that is not finite.
+            If `gradient` has another shape or a number that is not finite, or is so large that its
+            norm, which ``clip_norm`` needs, is not finite; if `loss` is missing or not finite.
         RuntimeError
             If the network is being trained by another call.
 
@@ -178,11 +181,16 @@ class Trainer:
         if not finite.all():
             i = int(np.argmin(finite))
             raise ValueError(f"gradient must be finite, got {checked[i]} at index {i}")
+        if loss is None and isinstance(self.optimizer, optimizers.IRpropPlus):
+            raise ValueError("loss must be given for an IRpropPlus: that of the gradient")
+        value = 0.0 if loss is None else _settings.real("loss", loss, low=-math.inf)
         network._begin_training()
         try:
-            self._core.apply(native)
+            applied = self._core.apply(native, value)
         finally:
             network._end_training()
+        if not applied:
+            raise ValueError("gradient must have a finite norm, which clip_norm needs")
 
     def run(
         self,

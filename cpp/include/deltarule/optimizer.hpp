@@ -4,6 +4,8 @@
 #include "deltarule/types.hpp"
 
 #include <array>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,16 +13,26 @@
 
 namespace deltarule {
 
-enum class OptimizerKind { sgd, adam };
+enum class OptimizerKind { sgd, adam, rmsprop, adagrad, nadam, lion, irprop_plus };
 
 struct OptimizerSpec {
+    static constexpr double kNone = std::numeric_limits<double>::infinity();
+
     OptimizerKind kind = OptimizerKind::sgd;
-    double learning_rate = 0.01;
-    double momentum = 0; // sgd
-    bool nesterov = false;
-    double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8; // adam
-    double l2 = 0;                                     // adds l2/2 Σ W² to the loss
-    double weight_decay = 0; // θ ← θ − η weight_decay θ, apart from the gradient
+    double learning_rate = 0.01; // irprop_plus: the first step of each parameter
+    double momentum = 0;         // sgd, rmsprop
+    bool nesterov = false;       // sgd
+    double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+    double l2 = 0;                  // adds l2/2 Σ W² to the loss
+    double weight_decay = 0;        // θ ← θ − η weight_decay θ, apart from the gradient
+    bool amsgrad = false;           // adam
+    double alpha = 0.99;            // rmsprop
+    bool centered = false;          // rmsprop
+    double initial_accumulator = 0; // adagrad
+    double momentum_decay = 0.004;  // nadam
+    double eta_plus = 1.2, eta_minus = 0.5, step_min = 1e-6, step_max = 50; // irprop_plus
+    double clip_norm = kNone;  // of the gradient of the loss, without penalties
+    double clip_value = kNone; // of each of its elements, after clip_norm
     // Variants that scikit-learn uses.
     bool rate_in_velocity = false; // sgd: v ← μ v + η g, so that past steps keep their rate
     bool epsilon_hat = false;      // adam: ε is added to √v instead of √v̂ (section 2 of the paper)
@@ -29,26 +41,43 @@ struct OptimizerSpec {
 
 // Throws std::invalid_argument for an unknown name.
 OptimizerKind optimizer_kind(std::string_view name);
+std::string_view optimizer_name(OptimizerKind kind);
 
-// SGD:   v ← μ v + g;   θ ← θ − η v,   with Nesterov θ ← θ − η (g + μ v)
-//        (B. Polyak, 1964; Y. Nesterov, 1983, in the form of I. Sutskever et al., 2013)
-// Adam:  m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;
-//        θ ← θ − η m̂ / (√v̂ + ε),  m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ)   (D. Kingma, J. Ba, 2015)
-// g includes l2 θ; weight decay comes before the step (I. Loshchilov, F. Hutter, 2019). Both act on
-// weights only.
+// What a step knows before it changes a parameter.
+struct StepFacts {
+    double total_weight = 1;  // of the batch
+    double loss = 0;          // with penalties; asked for where needs_loss()
+    double gradient_norm = 0; // of the loss without penalties; where needs_norm()
+};
+
+// What a step computes once, in double, for all its tiles; each rule (update_rules.hpp) says what
+// the rates are.
+struct StepScalars {
+    double l2 = 0, kept = 1; // of weights
+    double gradient_scale = 1;
+    double rate = 0, momentum_rate = 0;
+    double root_correction = 1;
+    bool backtrack = false;
+};
+
+// The rules are in update_rules.hpp. g is the gradient of the loss, clipped, plus l2 θ; weight
+// decay comes before the step (I. Loshchilov, F. Hutter, 2019). Both act on weights only.
 template <class T> class Optimizer {
   public:
     Optimizer(const OptimizerSpec &spec, Index n_parameters);
 
-    // Starts a step on a batch of this weight: its scalars are computed here, once, in double.
-    void begin_step(double total_weight);
+    bool needs_loss() const { return spec_.kind == OptimizerKind::irprop_plus; }
+    bool needs_norm() const { return spec_.clip_norm != OptimizerSpec::kNone; }
+
+    // Starts a step: its scalars are computed here.
+    void begin_step(const StepFacts &facts);
 
     // Applies `count` elements of the gradient to theta, both starting at parameter `first`.
     void update(Index first, Index count, const T *gradient, T *theta, bool is_weight);
 
-    // The arrays that update reads and writes, null where there are fewer than three.
+    // The arrays worth fetching before update, null where there are fewer than three.
     std::array<const T *, 3> touched(const T *theta) const {
-        return {theta, first_.data(), second_.data()};
+        return {theta, vectors_[0].data(), vectors_[1].data()};
     }
 
     // Back to the state before any step.
@@ -62,19 +91,17 @@ template <class T> class Optimizer {
     }
     std::int64_t n_steps() const { return t_; }
     void set_n_steps(std::int64_t t) { t_ = t; }
-    // The state vectors with the names they have in a checkpoint.
+    // The state besides n_steps, with the names it has in a checkpoint.
     std::vector<std::pair<std::string, Buffer<T> *>> vectors();
+    std::vector<std::pair<std::string, double *>> scalars();
 
   private:
-    void sgd(Index first, Index count, const T *gradient, T *theta, bool is_weight);
-    void adam(Index first, Index count, const T *gradient, T *theta, bool is_weight);
-
     OptimizerSpec spec_;
     std::int64_t t_ = 0;
-    double l2_ = 0;              // of this step
-    double step_size_ = 0;       // adam: η / (1 − β₁ᵗ)
-    double root_correction_ = 1; // adam: 1 / √(1 − β₂ᵗ)
-    Buffer<T> first_, second_;   // momentum; or m and v
+    double momentum_product_ = 1;             // nadam: Π μ_i up to this step
+    double last_loss_ = OptimizerSpec::kNone; // irprop_plus: of the step before
+    StepScalars scalars_;                     // of this step
+    std::array<Buffer<T>, 3> vectors_;        // as many as the rule needs
 };
 
 } // namespace deltarule

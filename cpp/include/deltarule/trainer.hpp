@@ -4,7 +4,7 @@
 
 #include "deltarule/objective.hpp"
 #include "deltarule/optimizer.hpp"
-#include "deltarule/squared_weights.hpp"
+#include "deltarule/sum_of_squares.hpp"
 
 #include <map>
 #include <memory>
@@ -73,8 +73,9 @@ template <class T> class Trainer {
     // nothing was changed.
     double step(const Examples<T> &batch, int n_threads);
 
-    // One step with a gradient of the user's own.
-    void apply(const T *gradient);
+    // One step with a gradient of the user's own, and its loss for an optimiser that needs it.
+    // False if the gradient's norm is needed and not finite: then nothing was changed.
+    bool apply(const T *gradient, double loss);
 
     // The network's numbers become those of the kept epoch's end; false if there is none.
     bool restore_best();
@@ -114,13 +115,15 @@ template <class T> class Trainer {
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();
     double penalty(double total, Team &team);
-    void begin_update(double total);
+    bool clip_and_apply(const T *gradient, StepFacts facts, Team &team);
+    void begin_update(const StepFacts &facts);
     void apply_to(Index first, Index count, const T *gradient, bool is_weight);
+    void apply_share(const T *gradient, int part, int parts);
 
     std::shared_ptr<Network<T>> network_;
     LossSpec loss_;
     Optimizer<T> optimizer_;
-    SquaredWeights<T> squared_weights_;
+    SumOfSquares<T> of_weights_, of_gradient_;
     Buffer<T> gradient_; // empty until a batch needs it
     Buffer<T> epoch_theta_;
     Buffer<T> best_theta_, best_state_; // empty until a run keeps the best epoch

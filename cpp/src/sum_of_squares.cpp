@@ -1,5 +1,5 @@
-// Σ W², block by block.
-#include "deltarule/squared_weights.hpp"
+// Σ x², block by block.
+#include "deltarule/sum_of_squares.hpp"
 
 #include <algorithm>
 
@@ -28,20 +28,30 @@ template <class T> double sum_of_squares(const T *x, Index count) {
 
 } // namespace
 
-template <class T> SquaredWeights<T>::SquaredWeights(const Network<T> &network) {
-    for (const LayerLayout &layout : network.layout()) {
-        const Index weights = layout.n_weights();
-        for (Index done = 0; done < weights; done += kBlock)
-            blocks_.push_back({layout.theta_offset + done, std::min(kBlock, weights - done), 0});
-    }
+template <class T> void SumOfSquares<T>::add_blocks(Index first, Index count) {
+    for (Index done = 0; done < count; done += kBlock)
+        blocks_.push_back({first + done, std::min(kBlock, count - done), 0});
 }
 
-template <class T> double SquaredWeights<T>::sum(const T *theta, Team &team) {
+template <class T> SumOfSquares<T> SumOfSquares<T>::of_weights(const Network<T> &network) {
+    SumOfSquares result;
+    for (const LayerLayout &layout : network.layout())
+        result.add_blocks(layout.theta_offset, layout.n_weights());
+    return result;
+}
+
+template <class T> SumOfSquares<T> SumOfSquares<T>::of_all(const Network<T> &network) {
+    SumOfSquares result;
+    result.add_blocks(0, network.n_parameters());
+    return result;
+}
+
+template <class T> double SumOfSquares<T>::operator()(const T *values, Team &team) {
     const auto n_blocks = static_cast<Index>(blocks_.size());
     const auto share = [&](int t, int n_threads) {
         for (Index i = n_blocks * t / n_threads; i < n_blocks * (t + 1) / n_threads; ++i) {
             Block &block = blocks_[static_cast<std::size_t>(i)];
-            block.sum = sum_of_squares(theta + block.first, block.count);
+            block.sum = sum_of_squares(values + block.first, block.count);
         }
     };
     if (n_blocks < kWorthAPhase)
@@ -54,7 +64,7 @@ template <class T> double SquaredWeights<T>::sum(const T *theta, Team &team) {
     return all;
 }
 
-template class SquaredWeights<float>;
-template class SquaredWeights<double>;
+template class SumOfSquares<float>;
+template class SumOfSquares<double>;
 
 } // namespace deltarule
