@@ -62,6 +62,7 @@ def test_any_width(width, dtype):
 @pytest.mark.parametrize("n", [1, 6, 257])
 def test_trace_agrees_with_the_reference(loss, n):
     output = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+    output |= {"gamma": "exp", "focal": "sigmoid"}
     sizes, names = (3, 5, 4, 2), ("tanh", "softmax", output.get(loss, "identity"))
     net = dense(sizes, names)
     X, Y = rng(2, n).normal(size=(n, 3)), targets(loss, n, 2)

@@ -93,8 +93,8 @@ def _decode_settings(name: str, entry: Any, table: Mapping[str, Any]) -> Any:
     if not isinstance(entry, dict) or entry.get("name") not in [*table]:
         raise ModelFileError(f"has an unknown {name}: {_settings.shown(entry)}")
     kind = table[entry["name"]]
-    keys = frozenset({"name", *asdict(kind())})
-    check_keys(name, entry, keys, keys)
+    # An older file lacks the settings that came later: they are at their defaults.
+    check_keys(name, entry, frozenset({"name"}), frozenset({"name", *asdict(kind())}))
     return accepted(kind, **{key: value for key, value in entry.items() if key != "name"})
 
 
