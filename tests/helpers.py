@@ -44,6 +44,14 @@ _CELLS = [
 VALID = [(loss, name) for loss, name, mark in _CELLS if mark == "x"]
 INVALID = [(loss, name) for loss, name, mark in _CELLS if mark == "."]
 
+# An output activation of each loss that does not take identity, or whose own is another.
+OUTPUT_OF = {
+    "cross_entropy": "softmax",
+    "binary_cross_entropy": "sigmoid",
+    "poisson": "exp",
+    "gamma": "exp",
+    "focal": "sigmoid",
+}
 
 OPTIMIZERS = {  # name: (the package's, the reference's)
     "sgd": lambda **k: (dr.SGD(learning_rate=0.1, **k), reference.SGD(0.1)),

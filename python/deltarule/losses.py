@@ -184,7 +184,8 @@ class Quantile(Loss):
     >>> X = np.random.default_rng(0).uniform(-1.0, 1.0, (1000, 1))
     >>> y = X[:, 0] + np.random.default_rng(1).uniform(0.0, 1.0, 1000)
     >>> net = dr.Network([1, 3], seed=0)
-    >>> _ = net.fit(X, y, loss=dr.losses.Quantile([0.1, 0.5, 0.9]), epochs=50)
+    >>> loss = dr.losses.Quantile([0.1, 0.5, 0.9])
+    >>> _ = net.fit(X, y, loss=loss, optimizer=dr.Adam(0.01), epochs=50)
     >>> net.predict([[0.0]]).round(1)
     array([[0.1, 0.5, 0.9]], dtype=float32)
     """
