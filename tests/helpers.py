@@ -15,21 +15,27 @@ from tolerances import DIFFERENCE_STEP
 
 ACTIVATIONS = [
     "identity", "sigmoid", "tanh", "relu", "leaky_relu",
-    "elu", "silu", "softplus", "exp", "softmax",
+    "elu", "selu", "silu", "gelu", "mish", "softplus", "exp", "softmax",
 ]  # fmt: skip
 
 ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
 
 # Which output activation goes with which loss: x = exists. Matched pairs compute delta from logits.
 PAIRS = """
-                      identity sigmoid tanh relu leaky_relu elu silu softplus exp softmax
-mse                   x        x       x    x    x          x   x    x        x   x
-mae                   x        x       x    x    x          x   x    x        x   x
-huber                 x        x       x    x    x          x   x    x        x   x
-binary_cross_entropy  x        x       .    .    .          .   .    .        .   .
-cross_entropy         x        .       .    .    .          .   .    .        .   x
-poisson               .        .       .    .    .          .   .    .        x   .
-"""
+                     identity sigmoid tanh relu leaky_relu elu selu silu gelu mish softplus exp softmax
+mse                  x        x       x    x    x          x   x    x    x    x    x        x   x
+mae                  x        x       x    x    x          x   x    x    x    x    x        x   x
+huber                x        x       x    x    x          x   x    x    x    x    x        x   x
+log_cosh             x        x       x    x    x          x   x    x    x    x    x        x   x
+quantile             x        x       x    x    x          x   x    x    x    x    x        x   x
+gaussian_nll         x        .       .    .    .          .   .    .    .    .    .        .   .
+hinge                x        .       .    .    .          .   .    .    .    .    .        .   .
+binary_cross_entropy x        x       .    .    .          .   .    .    .    .    .        .   .
+cross_entropy        x        .       .    .    .          .   .    .    .    .    .        .   x
+focal                .        x       .    .    .          .   .    .    .    .    .        .   x
+poisson              .        .       .    .    .          .   .    .    .    .    .        x   .
+gamma                .        .       .    .    .          .   .    .    .    .    .        x   .
+"""  # noqa: E501
 _ROWS = [line.split() for line in PAIRS.strip().splitlines()[1:]]
 assert PAIRS.split()[: len(ACTIVATIONS)] == ACTIVATIONS
 LOSSES = [row[0] for row in _ROWS]
@@ -39,6 +45,14 @@ _CELLS = [
 VALID = [(loss, name) for loss, name, mark in _CELLS if mark == "x"]
 INVALID = [(loss, name) for loss, name, mark in _CELLS if mark == "."]
 
+# An output activation of each loss that does not take identity, or whose own is another.
+OUTPUT_OF = {
+    "cross_entropy": "softmax",
+    "binary_cross_entropy": "sigmoid",
+    "poisson": "exp",
+    "gamma": "exp",
+    "focal": "sigmoid",
+}
 
 OPTIMIZERS = {  # name: (the package's, the reference's)
     "sgd": lambda **k: (dr.SGD(learning_rate=0.1, **k), reference.SGD(0.1)),
@@ -106,11 +120,17 @@ def dense_layers(net):
 
 
 def targets(loss, n, width, seed=0):
-    """Real targets (n, width) that the loss accepts; one-hot rows for cross_entropy."""
+    """Real targets that the loss accepts for `width` outputs; one-hot rows for cross_entropy."""
     g = rng(seed, n, width)
+    if loss == "gaussian_nll":
+        return g.normal(size=(n, width // 2))
+    if loss == "gamma":
+        return g.gamma(2.0, size=(n, width))
+    if loss == "hinge":
+        return 2.0 * g.integers(2, size=(n, width)) - 1
     if loss == "cross_entropy":
         return np.eye(width)[g.integers(width, size=n)]
-    if loss == "binary_cross_entropy":
+    if loss in ("binary_cross_entropy", "focal"):
         return g.integers(2, size=(n, width)).astype(float)
     if loss == "poisson":
         return g.poisson(2.0, (n, width)).astype(float)

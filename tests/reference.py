@@ -5,7 +5,9 @@ Z_l, A_l and delta_l (n_l, n). `sizes` is (n_0, ..., n_L), `activations` one nam
 M_l (n_l, n) multiplies A_l: that is dropout, already scaled by 1/(1 - rate).
 """
 
+from fractions import Fraction
 from itertools import pairwise
+from math import erfc, exp, pi, sqrt
 
 import numpy as np
 
@@ -19,6 +21,27 @@ def softmax(z):
     return e / e.sum(axis=0)
 
 
+def normal_of(x):
+    """The distribution function of the normal distribution; erfc where 1 + erf cancels."""
+    u = -x / sqrt(2)
+    lost = Fraction(u) ** 2 - Fraction(x) ** 2 / 2 if 1 < u < 30 else 0  # by the rounding of u
+    return erfc(u) / 2 * exp(lost)
+
+
+normal = np.vectorize(normal_of, otypes=[float])
+
+
+def density(z):
+    return np.exp(-(z**2) / 2) / sqrt(2 * pi)
+
+
+def tanh_softplus(z):
+    return np.tanh(np.logaddexp(0, z))
+
+
+SELU = 1.0507009873554805, 1.7580993408473769  # lambda, lambda alpha
+
+
 ACTIVATIONS = {  # name: sigma(z), sigma'(z)
     "identity": (lambda z: z, lambda z: np.ones_like(z)),
     "sigmoid": (sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))),
@@ -28,6 +51,15 @@ ACTIVATIONS = {  # name: sigma(z), sigma'(z)
     "elu": (
         lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
         lambda z: np.where(z > 0, 1, np.exp(np.minimum(z, 0))),
+    ),
+    "selu": (
+        lambda z: np.where(z > 0, SELU[0] * z, SELU[1] * np.expm1(np.minimum(z, 0))),
+        lambda z: np.where(z > 0, SELU[0], SELU[1] * np.exp(np.minimum(z, 0))),
+    ),
+    "gelu": (lambda z: z * normal(z), lambda z: normal(z) + z * density(z)),
+    "mish": (
+        lambda z: z * tanh_softplus(z),
+        lambda z: tanh_softplus(z) + z * sigmoid(z) * (1 - tanh_softplus(z) ** 2),
     ),
     "silu": (lambda z: z * sigmoid(z), lambda z: sigmoid(z) * (1 + z * (1 - sigmoid(z)))),
     "softplus": (lambda z: np.logaddexp(0, z), sigmoid),
@@ -48,6 +80,32 @@ def huber(r, delta=1.0):
     return np.where(abs(r) <= delta, r**2 / 2, delta * (abs(r) - delta / 2))
 
 
+def logcosh(r):
+    return np.logaddexp(r, -r) - np.log(2)
+
+
+def pinball(r, q=0.5):
+    return np.maximum(q * r, (q - 1) * r)
+
+
+def gaussian_nll(Z, Y):
+    """Output j is the mean of target j, output m + j the logarithm of its variance."""
+    m = len(Y)
+    return 0.5 * (Z[m:] + (Y - Z[:m]) ** 2 * np.exp(-Z[m:]))
+
+
+def focal(Z, Y, gamma=2.0):
+    """With sigmoid: -(1 - p)^gamma log p of the truth, from log p and log (1 - p)."""
+    yes, no = -np.logaddexp(0, -Z), -np.logaddexp(0, Z)
+    return -(Y * np.exp(gamma * no) * yes + (1 - Y) * np.exp(gamma * yes) * no)
+
+
+def focal_classes(Z, Y, gamma=2.0):
+    """With softmax: the same of the true class."""
+    log_p = Z - np.logaddexp.reduce(Z, axis=0)
+    return -Y * (-np.expm1(log_p)) ** gamma * log_p
+
+
 # Loss of each sample (n,) from Z_L and A_L: mean over the outputs, or sum over the classes.
 LOSSES = {
     "mse": lambda Z, A, Y: ((A - Y) ** 2).mean(axis=0),
@@ -56,6 +114,12 @@ LOSSES = {
     "cross_entropy": lambda Z, A, Y: (Y * (np.logaddexp.reduce(Z, axis=0) - Z)).sum(axis=0),
     "binary_cross_entropy": lambda Z, A, Y: (np.logaddexp(0, Z) - Y * Z).mean(axis=0),
     "poisson": lambda Z, A, Y: (np.exp(Z) - Y * Z).mean(axis=0),
+    "log_cosh": lambda Z, A, Y: logcosh(A - Y).mean(axis=0),
+    "quantile": lambda Z, A, Y: pinball(Y - A).mean(axis=0),
+    "gaussian_nll": lambda Z, A, Y: gaussian_nll(Z, Y).mean(axis=0),
+    "gamma": lambda Z, A, Y: (Z + Y * np.exp(-Z)).mean(axis=0),
+    "focal": lambda Z, A, Y: focal(Z, Y).mean(axis=0),
+    "hinge": lambda Z, A, Y: np.maximum(1 - Y * A, 0).mean(axis=0),
 }
 
 
@@ -68,8 +132,25 @@ def output_delta(loss, activation, Z, A, Y):
         return (sigmoid(Z) - Y) / n_L
     if loss == "poisson":
         return (np.exp(Z) - Y) / n_L
+    if loss == "gamma":
+        return (1 - Y * np.exp(-Z)) / n_L
+    if loss == "hinge":
+        return -Y * (Y * A < 1) / n_L
+    if loss == "gaussian_nll":
+        m = len(Y)
+        r, precision = Z[:m] - Y, np.exp(-Z[m:])
+        return np.concatenate([r * precision, 0.5 * (1 - r**2 * precision)]) / m
+    if loss == "focal":
+        p, q, yes, no = sigmoid(Z), sigmoid(-Z), np.logaddexp(0, -Z), np.logaddexp(0, Z)
+        return ((1 - Y) * p**2 * (2 * q * no + p) - Y * q**2 * (2 * p * yes + q)) / n_L
     r = A - Y
-    dA = {"mse": 2 * r, "mae": np.sign(r), "huber": np.clip(r, -1, 1)}[loss] / n_L
+    dA = {
+        "mse": lambda: 2 * r,
+        "mae": lambda: np.sign(r),
+        "huber": lambda: np.clip(r, -1, 1),
+        "log_cosh": lambda: np.tanh(r),
+        "quantile": lambda: 0.5 * np.sign(r),
+    }[loss]() / n_L
     return through(activation, dA, Z)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import deltarule as dr
 import reference
-from helpers import ACTIVATIONS, dense, problem, rng, targets
+from helpers import ACTIVATIONS, OUTPUT_OF, dense, problem, rng, targets
 from tolerances import close, tolerance
 
 BLOCK_EDGES = [1, 255, 256, 257, 600]
@@ -61,8 +61,7 @@ def test_any_width(width, dtype):
 @pytest.mark.parametrize("loss", list(reference.LOSSES))
 @pytest.mark.parametrize("n", [1, 6, 257])
 def test_trace_agrees_with_the_reference(loss, n):
-    output = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
-    sizes, names = (3, 5, 4, 2), ("tanh", "softmax", output.get(loss, "identity"))
+    sizes, names = (3, 5, 4, 2), ("tanh", "softmax", OUTPUT_OF.get(loss, "identity"))
     net = dense(sizes, names)
     X, Y = rng(2, n).normal(size=(n, 3)), targets(loss, n, 2)
     Z, A = reference.forward(net.theta, sizes, names, X)

@@ -23,9 +23,9 @@ from tolerances import DIFFERENCE, close
 
 
 def network_for(output, depth, dropout):
-    """Depth 1 to 4; the hidden activations walk through all ten as the output does."""
+    """Depth 1 to 4; the hidden activations walk through all of them as the output does."""
     first = ACTIVATIONS.index(output)
-    hidden = [ACTIVATIONS[(first + 3 * k + 1) % 10] for k in range(depth - 1)]
+    hidden = [ACTIVATIONS[(first + 3 * k + 1) % len(ACTIVATIONS)] for k in range(depth - 1)]
     sizes = (3, *(4, 5, 3)[: depth - 1], 2)
     if dropout and depth == 1:  # nothing hidden to drop: drop inputs
         layers = [dr.Input(3), dr.Dropout(0.3), dr.Dense(2, output)]

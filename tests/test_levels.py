@@ -40,8 +40,8 @@ RESULTS = """
         for loss, output in VALID:
             for hidden in ACTIVATIONS:
                 for optimizer in (dr.SGD(0.01, momentum=0.9), dr.Adam(0.01)):
-                    X, y = rng(1).normal(size=(23, 5)), targets(loss, 23, 3)
-                    net = dense((5, 9, 6, 3), (hidden, hidden, output), dtype=dtype)
+                    X, y = rng(1).normal(size=(23, 5)), targets(loss, 23, 4)
+                    net = dense((5, 9, 6, 4), (hidden, hidden, output), dtype=dtype)
                     net.theta[:] *= 0.5  # exp of exp stays finite
                     key = f"{dtype} {loss} {output} {hidden} {optimizer.name}"
                     train(key, net, X, y, optimizer, loss=loss, epochs=2, batch_size=8)

@@ -191,12 +191,12 @@ def steps(net, X, y, loss, optimizer):
 @pytest.mark.parametrize(("loss", "output"), VALID)
 def test_step_has_the_bits_of_the_long_way(straight, loss, output, optimizer, dtype):
     def made():
-        return dense((3, 8, 3), ("tanh", output), dtype=dtype, dropout=0.2)
+        return dense((3, 8, 4), ("tanh", output), dtype=dtype, dropout=0.2)
 
     X = rows(9, dtype=dtype)
-    kinds = [targets(loss, 9, 3).astype(dtype)]
+    kinds = [targets(loss, 9, 4).astype(dtype)]
     if loss == "cross_entropy":
-        labels = rng(4).integers(3, size=9)
+        labels = rng(4).integers(4, size=9)
         kinds += [labels, labels[:, None], labels.astype(dtype)]
     expected = [steps(made(), X.tolist(), y.tolist(), loss, optimizer) for y in kinds]
     straight()

@@ -6,7 +6,7 @@ import pytest
 import deltarule as dr
 import reference
 from deltarule._dispatch import core
-from helpers import OPTIMIZERS, dense, problem, rng, targets
+from helpers import OPTIMIZERS, OUTPUT_OF, dense, problem, rng, targets
 from tolerances import close, tolerance
 
 
@@ -63,8 +63,7 @@ def test_ten_steps_at_every_batch_size(n, dtype):
 
 @pytest.mark.parametrize("loss", list(reference.LOSSES))
 def test_ten_steps_of_every_loss(loss):
-    output = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
-    names = ("tanh", "tanh", output.get(loss, "identity"))
+    names = ("tanh", "tanh", OUTPUT_OF.get(loss, "identity"))
     assert_steps_agree((3, 8, 8, 2), names, "nesterov", "float64", loss=loss, weights=True)
 
 

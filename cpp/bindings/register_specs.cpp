@@ -45,17 +45,27 @@ void register_layer(py::module_ &m) {
 }
 
 void register_loss(py::module_ &m) {
-    py::class_<LossSpec>(m, "LossSpec", py::module_local(), py::is_final())
+    using L = LossSpec;
+    py::class_<L>(m, "LossSpec", py::module_local(), py::is_final())
         .def(py::init(
                  [](const std::string &name, double delta, double scale, double gradient_scale) {
-                     return LossSpec{loss_kind(name), delta, scale, gradient_scale};
+                     L spec;
+                     spec.kind = loss_kind(name);
+                     spec.delta = delta;
+                     spec.scale = scale;
+                     spec.gradient_scale = gradient_scale;
+                     return spec;
                  }),
              "name"_a, py::kw_only(), "delta"_a = 1.0, "scale"_a = 1.0, "gradient_scale"_a = 1.0)
-        .def_property_readonly("name",
-                               [](const LossSpec &s) { return std::string(loss_name(s.kind)); })
-        .def_readwrite("delta", &LossSpec::delta)
-        .def_readwrite("scale", &LossSpec::scale)
-        .def_readwrite("gradient_scale", &LossSpec::gradient_scale);
+        .def_property_readonly("name", [](const L &s) { return std::string(loss_name(s.kind)); })
+        .def_readwrite("delta", &L::delta)
+        .def_readwrite("scale", &L::scale)
+        .def_readwrite("gradient_scale", &L::gradient_scale)
+        .def_readwrite("label_smoothing", &L::label_smoothing)
+        .def_readwrite("gamma", &L::gamma)
+        .def_readwrite("squared", &L::squared)
+        .def_readwrite("quantiles", &L::quantiles)
+        .def_readwrite("alpha", &L::alpha);
 }
 
 // Calls f(name, member) for every setting of an optimiser but its name.

@@ -8,9 +8,9 @@ namespace deltarule {
 
 namespace {
 
-constexpr std::array<std::string_view, 10> kNames = {"identity",   "sigmoid", "tanh", "relu",
-                                                     "leaky_relu", "elu",     "silu", "softplus",
-                                                     "exp",        "softmax"};
+constexpr std::array<std::string_view, 13> kNames = {
+    "identity", "sigmoid", "tanh", "relu",     "leaky_relu", "elu",    "selu",
+    "silu",     "gelu",    "mish", "softplus", "exp",        "softmax"};
 
 // a = e^(z − max z) / Σ e^(z − max z), one column
 template <class T> void softmax_column(Index rows, const T *z, T *a) {
@@ -72,7 +72,10 @@ std::string_view activation_name(ActivationKind kind) {
     return kNames[static_cast<std::size_t>(kind)];
 }
 
-bool slope_needs_z(ActivationKind kind) { return kind == ActivationKind::silu; }
+bool slope_needs_z(ActivationKind kind) {
+    return kind == ActivationKind::silu || kind == ActivationKind::gelu ||
+           kind == ActivationKind::mish;
+}
 
 template <class T>
 void activate(const Activation &activation, Index rows, Index n, Columns<T> z, Columns<T> a) {

@@ -59,6 +59,38 @@ struct ClassShares {
     }
 };
 
+// Either of the two with y (1 − ε) + ε/K for y, K classes   (C. Szegedy et al., 2016)
+template <class Y> struct Smoothed {
+    Y form;
+    double smoothing;
+
+    template <class T> Target<T> target(Index rows, const T *z, const T *y, T largest) const {
+        using V = simd::Packet<T>;
+        const V top = simd::broadcast<V>(largest), zero = simd::zero<V>();
+        simd::Lanes16<T> gaps(T(0));
+        for (Index i = 0; i < rows; i += 16)
+            gaps.each([&](V &sum, Index offset) {
+                const Index count = simd::lanes_before<T>(rows, i + offset);
+                if (count <= 0)
+                    return;
+                const V gap = simd::sub(top, simd::load_first<V>(z + i + offset, count));
+                sum = simd::add(sum, simd::first_or(gap, count, zero));
+            });
+        const Target<T> own = form.target(rows, z, y, largest);
+        const double kept = 1 - smoothing;
+        return {static_cast<T>(kept * static_cast<double>(own.mass) + smoothing),
+                kept * own.rest + shared(rows) * static_cast<double>(gaps.sum())};
+    }
+    template <class T> void subtract(Index rows, const T *y, T factor, T *d) const {
+        using V = simd::Packet<T>;
+        const V part = simd::broadcast<V>(static_cast<T>(factor * shared(rows)));
+        for (Index i = 0; i < rows; i += simd::kLanes<T>)
+            simd::store(d + i, simd::sub(simd::load<V>(d + i), part));
+        form.subtract(rows, y, static_cast<T>(factor * (1 - smoothing)), d);
+    }
+    double shared(Index rows) const { return smoothing / static_cast<double>(rows); }
+};
+
 // max z. A NaN may be missed here: its own e^(z − M) is NaN and so is their sum.
 template <class T> T largest_of(Index rows, const T *z) {
     using V = simd::Packet<T>;

@@ -66,6 +66,17 @@ struct BinaryCrossEntropy {
     }
 };
 
+// The same with y (1 − ε) + ε/2 for y   (C. Szegedy et al., 2016)
+struct SmoothedBinaryCrossEntropy {
+    static constexpr bool kCostly = true;
+    double smoothing;
+    template <class V> V operator()(const V &z, const V &y, V &gradient) const {
+        const V kept = simd::broadcast<V>(simd::Scalar<V>(1 - smoothing));
+        const V shared = simd::broadcast<V>(simd::Scalar<V>(smoothing / 2));
+        return BinaryCrossEntropy{}(z, simd::madd(kept, y, shared), gradient);
+    }
+};
+
 // From the logit z of an exp output: ℓ = e^z − y z;  ∂ℓ/∂z = e^z − y
 struct Poisson {
     static constexpr bool kCostly = true;

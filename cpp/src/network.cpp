@@ -12,6 +12,7 @@ namespace {
 
 // Glorot: K. Glorot, Y. Bengio, 2010, variance 2 / (inputs + outputs).
 // He: K. He et al., 2015, variance 2 / inputs.
+// LeCun: Y. LeCun et al., 1998, variance 1 / inputs.
 double initial_deviation(const LayerSpec &spec, Index inputs, Index outputs) {
     const std::string &name = spec.initializer;
     const double in = static_cast<double>(inputs), out = static_cast<double>(outputs);
@@ -21,6 +22,8 @@ double initial_deviation(const LayerSpec &spec, Index inputs, Index outputs) {
         return spec.gain * std::sqrt(2 / (in + out));
     if (name == "he_uniform" || name == "he_normal")
         return spec.gain * std::sqrt(2 / in);
+    if (name == "lecun_uniform" || name == "lecun_normal")
+        return spec.gain * std::sqrt(1 / in);
     throw std::invalid_argument("unknown initializer '" + name + "'");
 }
 

@@ -34,6 +34,16 @@ Real sigmoid(Real z) { return z < 0 ? std::exp(z) / (1 + std::exp(z)) : 1 / (1 +
 // 1 − σ(z) without cancellation.
 Real other_sigmoid(Real z) { return sigmoid(-z); }
 
+// Φ(z), the normal distribution.
+Real normal(Real z) { return std::erfc(-z / std::sqrt(2.0L)) / 2; }
+constexpr Real kPeak = 0.398942280401432677939946L; // 1 / √(2π)
+constexpr Real kSelu = 1.05070098735548049342L, kSeluLow = kSelu * 1.67326324235437728482L;
+// tanh(log(1 + eᶻ)), of which 1 is taken where eᶻ overflows.
+Real mish_factor(Real z) {
+    const Real square = std::exp(2 * z) + 2 * std::exp(z);
+    return z > 5000 ? 1 : square / (square + 2);
+}
+
 constexpr Real kAlpha = 0.3F; // exact in both types
 
 const std::vector<Function> kFunctions = {
@@ -79,6 +89,30 @@ const std::vector<Function> kFunctions = {
      4,
      2,
      2},
+    {{ActivationKind::selu, 0},
+     [](Real z, Real) { return z < 0 ? kSeluLow * std::expm1(z) : kSelu * z; },
+     [](Real z, Real) { return z < 0 ? kSeluLow * std::exp(z) : kSelu; },
+     5,
+     4,
+     3,
+     3},
+    {{ActivationKind::gelu, 0},
+     [](Real z, Real) { return z * normal(z); },
+     [](Real z, Real) { return normal(z) + z * kPeak * std::exp(-z * z / 2); },
+     6,
+     6,
+     3,
+     3},
+    {{ActivationKind::mish, 0},
+     [](Real z, Real) { return z * mish_factor(z); },
+     [](Real z, Real) {
+         const Real t = mish_factor(z);
+         return t + z * sigmoid(z) * (1 - t) * (1 + t);
+     },
+     5,
+     5,
+     3,
+     3},
     {{ActivationKind::silu, 0},
      [](Real z, Real) { return z * sigmoid(z); },
      [](Real z, Real) { return sigmoid(z) * (1 + z * other_sigmoid(z)); },
@@ -175,10 +209,11 @@ template <class T> void check_function(const Function &f) {
     const std::vector<T> slope = times_slope(f.activation, z, a, std::vector<T>(z.size(), T(1)));
     const auto name = activation_name(f.activation.kind);
     for (std::size_t i = 0; i < z.size(); ++i) {
-        // What is flushed to zero is less than the smallest normal number; silu multiplies it by z.
+        // What is flushed to zero is less than the smallest normal number; selu multiplies it by λ,
+        // silu, gelu and mish by z.
         const Real exact = f.value(z[i], kAlpha), bend = f.slope(z[i], kAlpha);
         const double error =
-            ulps(a[i], exact, std::max(Real{1}, std::abs(Real{z[i]})) * Limits::min());
+            ulps(a[i], exact, std::max(kSelu, std::abs(Real{z[i]})) * Limits::min());
         CHECK_OR_SAY(error <= (sizeof(T) == 4 ? f.float_ulps : f.double_ulps),
                      name << '(' << z[i] << ") = " << a[i] << ", not " << exact << ": " << error
                           << " ulps");
@@ -260,7 +295,9 @@ TEST(saturated_values_stay_in_range) {
 TEST(infinities_have_their_limits) {
     const auto run = []<class T>(T) {
         for (const Function &f : kFunctions) {
-            if (f.activation.kind == ActivationKind::silu) // −∞ · 0
+            if (f.activation.kind == ActivationKind::silu ||
+                f.activation.kind == ActivationKind::mish ||
+                f.activation.kind == ActivationKind::gelu) // −∞ · 0
                 continue;
             const std::vector<T> z = padded_to_columns<T>({kInfinity<T>, -kInfinity<T>});
             const std::vector<T> a = values(f.activation, z);

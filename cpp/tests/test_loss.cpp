@@ -30,6 +30,21 @@ const std::vector<Case> kElementWise = {
     {{LossKind::binary_cross_entropy, 1}, ActivationKind::sigmoid},
     {{LossKind::poisson, 1}, ActivationKind::exp},
     {{LossKind::poisson_deviance, 1}, ActivationKind::exp},
+    {{LossKind::log_cosh}, ActivationKind::tanh},
+    {{.kind = LossKind::quantile, .quantiles = {0.3}}, ActivationKind::identity},
+    {{LossKind::gamma}, ActivationKind::exp},
+    {{LossKind::hinge}, ActivationKind::identity},
+    {{.kind = LossKind::hinge, .squared = true}, ActivationKind::identity},
+    {{.kind = LossKind::focal, .gamma = 1.5, .alpha = {0.25}}, ActivationKind::sigmoid},
+    {{.kind = LossKind::focal, .gamma = 0}, ActivationKind::sigmoid},
+    {{.kind = LossKind::binary_cross_entropy, .label_smoothing = 0.2}, ActivationKind::identity},
+};
+// Sums over classes, with class numbers and with shares.
+const std::vector<Case> kOfClasses = {
+    {{LossKind::cross_entropy, 1}, ActivationKind::softmax},
+    {{.kind = LossKind::cross_entropy, .label_smoothing = 0.3}, ActivationKind::softmax},
+    {{.kind = LossKind::focal, .gamma = 2}, ActivationKind::softmax},
+    {{.kind = LossKind::focal, .gamma = 0.5}, ActivationKind::softmax},
 };
 const Case kClassNumber = {{LossKind::cross_entropy, 1}, ActivationKind::softmax, true};
 const Case kClassShares = {{LossKind::cross_entropy, 1}, ActivationKind::softmax};
@@ -39,10 +54,22 @@ template <class F> void each_case(F &&f) {
     for (const Index rows : {1, 2, 3, 4, 7, 10, 15, 16, 17, 31, 32, 33, 40}) {
         for (const Case &c : kElementWise)
             f(c, rows);
-        if (rows > 1) {
-            f(kClassNumber, rows);
-            f(kClassShares, rows);
-        }
+        if (rows % 2 == 0)
+            f({{LossKind::gaussian_nll}, ActivationKind::identity}, rows);
+        if (rows == 1)
+            continue;
+        Case c{{.kind = LossKind::quantile, .quantiles = {}}, ActivationKind::identity};
+        for (Index i = 0; i < rows; ++i)
+            c.loss.quantiles.push_back(double(i + 1) / double(rows + 1));
+        f(c, rows);
+        for (Case classes : kOfClasses)
+            for (const bool class_number : {false, true}) {
+                classes.class_number = class_number;
+                if (classes.loss.gamma == 0.5) // with weights of the classes
+                    for (Index i = 0; i < rows; ++i)
+                        classes.loss.alpha.assign(static_cast<std::size_t>(rows), 0.75);
+                f(classes, rows);
+            }
     }
 }
 
@@ -60,7 +87,14 @@ template <class T> struct Problem {
         std::fill_n(y.data(), ld * n, kNan<T>);
         std::fill_n(w.data(), n, T(1));
     }
-    Index target_width() const { return c.class_number ? 1 : rows; }
+    bool of_classes() const {
+        return c.loss.kind == LossKind::cross_entropy || c.output == ActivationKind::softmax;
+    }
+    Index target_width() const {
+        if (c.loss.kind == LossKind::gaussian_nll)
+            return rows / 2;
+        return c.class_number || c.loss.quantiles.size() > 1 ? 1 : rows;
+    }
     Columns<T> gradient() { return {d.data(), ld}; }
 
     void fill(std::uint64_t seed, T size) {
@@ -70,11 +104,13 @@ template <class T> struct Problem {
             for (Index i = 0; i < rows; ++i) {
                 out[j * ld + i] = size * random.uniform<T>();
                 y[j * ld + i] = static_cast<T>(random.unit());
+                if (c.loss.kind == LossKind::hinge)
+                    y[j * ld + i] = y[j * ld + i] < T(0.5) ? T(-1) : T(1);
                 mass += y[j * ld + i];
             }
             if (c.class_number)
                 y[j * ld] = static_cast<T>(random.below(rows));
-            else if (c.loss.kind == LossKind::cross_entropy && j % 3 == 0) // else Σ y is not 1
+            else if (of_classes() && j % 3 == 0) // else Σ y is not 1
                 for (Index i = 0; i < rows; ++i)
                     y[j * ld + i] /= mass;
             w[j] = static_cast<T>(j % 5) / 2;
@@ -100,6 +136,16 @@ struct Exact {
     Real gradient_size = 0;
 };
 
+Exact exact_focal(const LossSpec &spec, Real z, Real y) {
+    const Real g = spec.gamma, alpha = spec.alpha.empty() ? 1 : spec.alpha[0];
+    const Real of1 = alpha * y, of0 = (spec.alpha.empty() ? 1 : 1 - alpha) * (1 - y);
+    const Real p = 1 / (1 + std::exp(-z)), q = 1 / (1 + std::exp(z));
+    const Real s1 = -std::log(p), s0 = -std::log(q);
+    return {of1 * std::pow(q, g) * s1 + of0 * std::pow(p, g) * s0,
+            {of0 * std::pow(p, g) * (g * q * s0 + p) - of1 * std::pow(q, g) * (g * p * s1 + q)},
+            std::abs(z) + 1};
+}
+
 // One element: ℓ, ∂ℓ/∂out and the size of the terms.
 Exact exact_element(const LossSpec &spec, Real a, Real y) {
     const Real error = a - y, delta = spec.delta;
@@ -113,7 +159,28 @@ Exact exact_element(const LossSpec &spec, Real a, Real y) {
                                          : delta * (std::abs(error) - delta / 2),
                 {std::clamp(error, -delta, delta)},
                 std::abs(a) + y};
+    case LossKind::log_cosh:
+        return {std::abs(error) + std::log1p(std::exp(-2 * std::abs(error))) - std::log(2.0L),
+                {std::tanh(error)},
+                std::abs(a) + y};
+    case LossKind::quantile: {
+        const Real q = spec.quantiles[0];
+        return {std::max(-q * error, (1 - q) * error),
+                {error < 0 ? -q : 1 - q},
+                std::abs(a) + std::abs(y)};
+    }
+    case LossKind::gamma:
+        return {a + y * std::exp(-a), {1 - y * std::exp(-a)}, 1 + std::abs(a) + y * std::exp(-a)};
+    case LossKind::hinge: {
+        const Real margin = std::max(0.0L, 1 - y * a);
+        if (spec.squared)
+            return {margin * margin, {-2 * y * margin}, 1 + a * a};
+        return {margin, {margin > 0 ? -y : 0.0L}, 1 + std::abs(a)};
+    }
+    case LossKind::focal:
+        return exact_focal(spec, a, y);
     case LossKind::binary_cross_entropy:
+        y = y * (1 - static_cast<Real>(spec.label_smoothing)) + spec.label_smoothing / 2.0L;
         return {std::max(a, 0.0L) - y * a + std::log1p(std::exp(-std::abs(a))),
                 {1 / (1 + std::exp(-a)) - y},
                 std::abs(a) + 1};
@@ -126,6 +193,48 @@ Exact exact_element(const LossSpec &spec, Real a, Real y) {
     }
 }
 
+template <class T, class Share, class MinusLog>
+Exact exact_focal_classes(const Problem<T> &p, Index, Share share, MinusLog minus_log) {
+    const Real g = p.c.loss.gamma, alpha = p.c.loss.alpha.empty() ? 1 : 0.75L;
+    Exact exact{0, {}, 1};
+    Real total = 0;
+    std::vector<Real> pull(static_cast<std::size_t>(p.rows));
+    for (Index i = 0; i < p.rows; ++i) {
+        const Real l = minus_log(i), rest = -std::expm1(-l), part = alpha * share(i);
+        exact.loss += part * std::pow(rest, g) * l;
+        const Real h = part * std::pow(rest, g) * (1 + g * std::exp(-l) * l / rest);
+        pull[static_cast<std::size_t>(i)] = part == 0 ? 0 : h;
+        total += pull[static_cast<std::size_t>(i)];
+    }
+    for (Index i = 0; i < p.rows; ++i)
+        exact.gradient.push_back(std::exp(-minus_log(i)) * total -
+                                 pull[static_cast<std::size_t>(i)]);
+    exact.size = std::max(1.0L, exact.loss);
+    exact.gradient_size = std::max(1.0L, total);
+    return exact;
+}
+
+// Half of the outputs are means, half logarithms of variances.
+template <class T> Exact exact_gaussian(const Problem<T> &p, Index j) {
+    const T *out = p.out.data() + j * p.ld, *y = p.y.data() + j * p.ld;
+    const Index m = p.rows / 2;
+    Exact all{0, {}, 1};
+    std::vector<Real> log_variances;
+    for (Index i = 0; i < m; ++i) {
+        const Real error = Real(out[i]) - y[i], s = out[m + i], precision = std::exp(-s);
+        const Real square = error * error * precision, size = static_cast<Real>(m);
+        all.loss += (s + square) / 2 / size;
+        all.gradient.push_back(error * precision / size);
+        log_variances.push_back((1 - square) / 2 / size);
+        const Real terms = std::max(Real(std::abs(out[i])), 1.0L);
+        all.size =
+            std::max({all.size, std::abs(s) + square, terms * precision * (1 + std::abs(error))});
+    }
+    all.gradient.insert(all.gradient.end(), log_variances.begin(), log_variances.end());
+    all.gradient_size = all.size / static_cast<Real>(m);
+    return all;
+}
+
 template <class T> Exact exact_classes(const Problem<T> &p, Index j) {
     const T *z = p.out.data() + j * p.ld, *y = p.y.data() + j * p.ld;
     const Real top = *std::max_element(z, z + p.rows);
@@ -134,8 +243,13 @@ template <class T> Exact exact_classes(const Problem<T> &p, Index j) {
     for (Index i = 0; i < p.rows; ++i)
         sum += std::exp(z[i] - top);
     const auto share = [&](Index i) {
-        return p.c.class_number ? Real(static_cast<Index>(y[0]) == i) : Real(y[i]);
+        const Real own = p.c.class_number ? Real(static_cast<Index>(y[0]) == i) : Real(y[i]);
+        const Real smoothing = p.c.loss.label_smoothing;
+        return own * (1 - smoothing) + smoothing / static_cast<Real>(p.rows);
     };
+    if (p.c.loss.kind == LossKind::focal)
+        return exact_focal_classes(p, j, share,
+                                   [&](Index i) { return std::log(sum) - (z[i] - top); });
     for (Index i = 0; i < p.rows; ++i) {
         mass += share(i);
         if (share(i) != 0)
@@ -149,11 +263,18 @@ template <class T> Exact exact_classes(const Problem<T> &p, Index j) {
 }
 
 template <class T> Exact exact_column(const Problem<T> &p, Index j) {
-    if (p.c.loss.kind == LossKind::cross_entropy)
+    if (p.of_classes())
         return exact_classes(p, j);
+    if (p.c.loss.kind == LossKind::gaussian_nll)
+        return exact_gaussian(p, j);
     Exact all{0, {}, 0};
+    const bool several = p.c.loss.quantiles.size() > 1;
     for (Index i = 0; i < p.rows; ++i) {
-        const Exact one = exact_element(p.c.loss, p.out[j * p.ld + i], p.y[j * p.ld + i]);
+        LossSpec spec = p.c.loss;
+        if (several)
+            spec.quantiles = {spec.quantiles[static_cast<std::size_t>(i)]};
+        const Exact one =
+            exact_element(spec, p.out[j * p.ld + i], p.y[j * p.ld + (several ? 0 : i)]);
         all.loss += one.loss / static_cast<Real>(p.rows);
         all.gradient.push_back(one.gradient[0] / static_cast<Real>(p.rows));
         all.size = std::max(all.size, one.size);
@@ -294,7 +415,7 @@ TEST(weight_zero_costs_nothing) {
             p.out[p.ld] = kInfinity<T>;
             p.run(true, 3, {});
             CHECK(p.losses[1] == 0);
-            CHECK(p.losses[2] > 0);
+            CHECK(p.losses[2] != 0 || c.loss.kind == LossKind::hinge);
         });
     });
 }

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 _KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_by"})
 _BEST = {"epoch": int, "loss": float, "validated": bool}
-# Settings that the first files of format 1 do not have: they mean their defaults.
-_LATER = frozenset({"amsgrad", "clip_norm", "clip_value"})
 _NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -99,8 +97,8 @@ def _decode_settings(name: str, entry: Any, table: Mapping[str, Any]) -> Any:
     if not isinstance(entry, dict) or entry.get("name") not in [*table]:
         raise ModelFileError(f"has an unknown {name}: {_settings.shown(entry)}")
     kind = table[entry["name"]]
-    keys = frozenset({"name", *asdict(kind())})
-    check_keys(name, entry, keys - _LATER, keys)
+    # An older file lacks the settings that came later: they are at their defaults.
+    check_keys(name, entry, frozenset({"name"}), frozenset({"name", *asdict(kind())}))
     return accepted(kind, **{key: value for key, value in entry.items() if key != "name"})
 
 

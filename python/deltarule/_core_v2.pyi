@@ -60,6 +60,11 @@ class LossSpec:
     delta: float
     scale: float
     gradient_scale: float
+    label_smoothing: float
+    gamma: float
+    squared: bool
+    quantiles: list[float]
+    alpha: list[float]
     def __init__(
         self, name: str, *, delta: float = 1.0, scale: float = 1.0, gradient_scale: float = 1.0
     ) -> None: ...

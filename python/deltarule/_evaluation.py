@@ -12,7 +12,7 @@ from deltarule import _settings, _validation
 from deltarule import metrics as metrics_module
 from deltarule._architecture import output_activation
 from deltarule._validation import Array, Data
-from deltarule.losses import BinaryCrossEntropy, CrossEntropy, Loss
+from deltarule.losses import BinaryCrossEntropy, CrossEntropy, GaussianNLL, Loss
 
 if TYPE_CHECKING:
     from deltarule._network import Network
@@ -38,7 +38,7 @@ def compute(
             probabilities = _probabilities(predicted, loss, output_activation(network._layers))
             value = metric(true, probabilities, weights=data.weight)
         elif metric in metrics_module.BY_NAME.values():
-            value = metric(true, predicted, weights=data.weight)
+            value = metric(true, _points(predicted, loss), weights=data.weight)
         else:
             value = metric(true, predicted)
         if not isinstance(value, Real):
@@ -70,3 +70,8 @@ def _probabilities(output: Array, loss: Loss, activation: str) -> Array:
     if isinstance(loss, BinaryCrossEntropy) and activation != "sigmoid":
         return np.asarray(0.5 * (1 + np.tanh(0.5 * output)))
     return output
+
+
+def _points(output: Array, loss: Loss) -> Array:
+    """Return one prediction for each target: of means and variances, the means."""
+    return output[:, : output.shape[1] // 2] if isinstance(loss, GaussianNLL) else output

@@ -14,8 +14,9 @@ from deltarule.initializers import Initializer, InitializerName
 from deltarule.initializers import resolve as resolve_initializer
 
 ActivationName = Literal[
-    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "silu", "softplus", "exp", "softmax"
-]
+    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "silu", "gelu", "mish",
+    "softplus", "exp", "softmax",
+]  # fmt: skip
 ACTIVATIONS: tuple[str, ...] = get_args(ActivationName)
 _DEFAULT_ALPHA: Mapping[str, float] = {"leaky_relu": 0.01, "elu": 1.0}
 
@@ -64,20 +65,27 @@ class Input(Layer):
 class Activation(Layer):
     r"""An element-wise function (softmax: a row-wise one), alone or inside a `Dense`.
 
-    ============ ==================================================
+    ============ ===================================================================
     name         :math:`\sigma(z)`
-    ============ ==================================================
+    ============ ===================================================================
     identity     :math:`z`
     sigmoid      :math:`1 / (1 + e^{-z})`
     tanh         :math:`\tanh z`
     relu         :math:`\max(z, 0)`
     leaky_relu   :math:`z` if :math:`z > 0` else :math:`\alpha z`
     elu          :math:`z` if :math:`z > 0` else :math:`\alpha (e^z - 1)`
+    selu         :math:`\lambda z` if :math:`z > 0` else :math:`\lambda \alpha (e^z - 1)` [1]_
     silu         :math:`z / (1 + e^{-z})`
+    gelu         :math:`z \Phi(z)`, exact, not the tanh form [2]_
+    mish         :math:`z \tanh(\log(1 + e^z))` [3]_
     softplus     :math:`\log(1 + e^z)`
     exp          :math:`e^z`
     softmax      :math:`e^{z_j} / \sum_k e^{z_k}` over the row
-    ============ ==================================================
+    ============ ===================================================================
+
+    with :math:`\lambda = 1.0507\ldots` and :math:`\alpha = 1.6732\ldots` in selu (which go with
+    the initialiser lecun_normal), and :math:`\Phi` the distribution function of a standard normal
+    variable.
 
     Parameters
     ----------
@@ -91,6 +99,13 @@ class Activation(Layer):
     ------
     TypeError, ValueError
         If the name is not in the table, or `alpha` is out of range or has nothing to set.
+
+    References
+    ----------
+    .. [1] G. Klambauer, T. Unterthiner, A. Mayr, S. Hochreiter, "Self-normalizing neural
+       networks", NeurIPS 2017.
+    .. [2] D. Hendrycks, K. Gimpel, "Gaussian error linear units", 2016.
+    .. [3] D. Misra, "Mish: a self regularized non-monotonic activation function", 2019.
 
     Examples
     --------
@@ -139,7 +154,8 @@ class Dense(Layer):
         :math:`\sigma_l`; see `Activation` for the names.
     initializer : str or Initializer, optional
         How the weights start, see `deltarule.initializers`. None takes he_uniform for relu,
-        leaky_relu, elu and silu, and glorot_uniform for the rest. Biases start at zero.
+        leaky_relu, elu, silu, gelu and mish, lecun_normal for selu, and glorot_uniform for the
+        rest. Biases start at zero.
 
     Raises
     ------

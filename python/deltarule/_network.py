@@ -18,6 +18,7 @@ from deltarule._validation import Array, Data, MatrixLike, Rows
 from deltarule.metrics import resolve as resolve_metrics
 
 if TYPE_CHECKING:
+    from deltarule._class_weight import ClassWeight
     from deltarule._history import History
     from deltarule._layers import Activation, ActivationName, Layer
     from deltarule.callbacks import Callback
@@ -336,8 +337,13 @@ class Network(NetworkState):
 
     def _loss_and_data(self, loss: object, X: Any, y: Any, weight: Any) -> tuple[Loss, Data]:
         used = losses.resolve(loss, _architecture.output_activation(self._layers))
-        indices = used.takes_class_indices
-        return used, _validation.data(X, y, weight, self._widths, class_indices=indices)
+        widths, indices = self._data_widths(used), used.takes_class_indices
+        return used, _validation.data(X, y, weight, widths, class_indices=indices)
+
+    def _data_widths(self, loss: Loss) -> tuple[int, int]:
+        """Return the width of X, and that of a y of real numbers under a loss."""
+        n_inputs, n_outputs = self._widths
+        return n_inputs, loss._target_width(n_outputs)
 
     def fit(
         self,
@@ -350,6 +356,7 @@ class Network(NetworkState):
         batch_size: int | None = 32,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
         validation_data: Sequence[MatrixLike] | None = None,
         metrics: Sequence[Metric] = (),
         tol: float | None = None,
@@ -386,6 +393,12 @@ class Network(NetworkState):
             Whether each epoch has its own order of rows.
         sample_weight : array_like (n,), optional
             Weights :math:`w_i \ge 0`, not all zero: :math:`L = \sum w_i \ell_i / \sum w_i`.
+        class_weight : dict, sequence or "balanced", optional
+            Weights of the classes, for a y of class indices, of one-hot rows, or of zeros and
+            ones: by index (a class that is not named has weight 1), one for each class, or
+            :math:`n / (k \, n_c)` for class c with :math:`n_c` of the n rows, of the k classes that
+            are in y. They multiply `sample_weight`, and act as if given there; validation rows
+            are not weighted by them.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Rows for ``history["val_loss"]``, never trained on.
         metrics : sequence of str or callable
@@ -457,6 +470,11 @@ class Network(NetworkState):
         from deltarule._training import Trainer
 
         trainer = Trainer(self, loss, optimizer, seed)
+        if class_weight is not None:
+            from deltarule import _class_weight
+
+            n_outputs = self._widths[1]
+            sample_weight = _class_weight.of_rows(class_weight, y, sample_weight, n_outputs)
         settings = RunSettings(
             epochs=epochs,
             batch_size=batch_size,

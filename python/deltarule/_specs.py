@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ from deltarule._dispatch import core
 from deltarule._layers import Activation, Dense, Dropout, Embedding, Layer, activation_of
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
-from deltarule.losses import Huber, Loss
+from deltarule.losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Huber, Loss, Quantile
 from deltarule.optimizers import Optimizer
 
 CoreNetwork: TypeAlias = "core.Network32 | core.Network64"
@@ -46,7 +47,23 @@ def layer_spec(layer: Layer) -> core.LayerSpec:
 
 def loss_spec(loss: Loss) -> core.LossSpec:
     """Return the core's specification of a loss."""
-    return core.LossSpec(loss.name, delta=loss.delta if isinstance(loss, Huber) else 1.0)
+    spec = core.LossSpec(loss.name)
+    if isinstance(loss, Huber):
+        spec.delta = loss.delta
+    elif isinstance(loss, Quantile):
+        spec.quantiles = _list(loss.q)
+    elif isinstance(loss, Hinge):
+        spec.squared = loss.squared
+    elif isinstance(loss, (BinaryCrossEntropy, CrossEntropy)):
+        spec.label_smoothing = loss.label_smoothing
+    elif isinstance(loss, Focal):
+        spec.gamma = loss.gamma
+        spec.alpha = [] if loss.alpha is None else _list(loss.alpha)
+    return spec
+
+
+def _list(value: float | Sequence[float]) -> list[float]:
+    return [value] if isinstance(value, float) else [*value]
 
 
 def optimizer_spec(optimizer: Optimizer) -> core.OptimizerSpec:

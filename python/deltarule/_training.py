@@ -129,7 +129,7 @@ class Trainer:
             Xb,
             yb,
             sample_weight,
-            network._widths,
+            network._data_widths(self.loss),
             class_indices=self.loss.takes_class_indices,
             names=("Xb", "yb", "sample_weight"),
         )
@@ -345,13 +345,12 @@ n_threads, callbacks, progress
     ) -> RunData:
         """Check all arrays, metrics and callbacks before any work."""
         network, indices = self.network, self.loss.takes_class_indices
+        widths = network._data_widths(self.loss)
         functions, listeners = resolve_metrics(metrics), resolve_callbacks(callbacks)
-        train = _validation.data(*rows, network._widths, class_indices=indices)
+        train = _validation.data(*rows, widths, class_indices=indices)
         validation = None
         if validation_data is not None:
-            validation = _validation.validation_data(
-                validation_data, network._widths, class_indices=indices
-            )
+            validation = _validation.validation_data(validation_data, widths, class_indices=indices)
         for data in (train, validation):
             if data is not None:
                 _evaluation.check(network, data, self.loss, functions)

@@ -4,8 +4,8 @@ Here :math:`n_{l-1}` is the number of inputs of the layer, :math:`n_l` the numbe
 :math:`\gamma` the ``gain``. A name is enough where the gain is 1: ``Dense(64, "tanh",
 initializer="glorot_normal")``.
 
-``initializer=None`` takes `HeUniform` for relu, leaky_relu, elu and silu, and `GlorotUniform` for
-every other activation.
+``initializer=None`` takes `HeUniform` for relu, leaky_relu, elu, silu, gelu and mish, `LecunNormal`
+for selu, and `GlorotUniform` for every other activation.
 """
 
 from __future__ import annotations
@@ -16,11 +16,23 @@ from typing import ClassVar, Literal
 
 from deltarule import _settings
 
-__all__ = ["GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Initializer", "Zeros"]
+__all__ = [
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Zeros",
+]
 
-InitializerName = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "zeros"]
+InitializerName = Literal[
+    "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal",
+    "zeros",
+]  # fmt: skip
 
-_RELU_LIKE = frozenset({"relu", "leaky_relu", "elu", "silu"})
+_RELU_LIKE = frozenset({"relu", "leaky_relu", "elu", "silu", "gelu", "mish"})
 
 
 @dataclass(frozen=True)
@@ -127,6 +139,42 @@ class HeNormal(_Scaled):
     name: ClassVar[str] = "he_normal"
 
 
+class LecunUniform(_Scaled):
+    r"""Uniform weights that keep the variance of a sum of independent inputs.
+
+    .. math:: W \sim U(-r, r), \qquad r = \gamma \sqrt{3 / n_{l-1}}
+
+    Parameters
+    ----------
+    gain : float, default 1.0
+        The factor :math:`\gamma > 0`.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient backprop", 1998, section 4.6.
+    """
+
+    name: ClassVar[str] = "lecun_uniform"
+
+
+class LecunNormal(_Scaled):
+    r"""Normal weights of the variance of `LecunUniform`: what selu needs to normalise itself.
+
+    .. math:: W \sim N(0, s^2), \qquad s = \gamma \sqrt{1 / n_{l-1}}
+
+    Parameters
+    ----------
+    gain : float, default 1.0
+        The factor :math:`\gamma > 0`.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient backprop", 1998, section 4.6.
+    """
+
+    name: ClassVar[str] = "lecun_normal"
+
+
 class Zeros(Initializer):
     """All weights zero: for the last layer, so that the network starts as a constant.
 
@@ -137,7 +185,16 @@ class Zeros(Initializer):
 
 
 BY_NAME: Mapping[str, type[Initializer]] = {
-    each.name: each for each in (GlorotUniform, GlorotNormal, HeUniform, HeNormal, Zeros)
+    each.name: each
+    for each in (
+        GlorotUniform,
+        GlorotNormal,
+        HeUniform,
+        HeNormal,
+        LecunUniform,
+        LecunNormal,
+        Zeros,
+    )
 }
 
 
@@ -149,5 +206,7 @@ def gain_of(initializer: Initializer) -> float:
 def resolve(initializer: object, activation: str) -> Initializer:
     """Return the initialiser that a name, an object or None means beside `activation`."""
     if initializer is None:
+        if activation == "selu":
+            return LecunNormal()
         return HeUniform() if activation in _RELU_LIKE else GlorotUniform()
     return _settings.named("initializer", initializer, BY_NAME, Initializer)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "deltarule/columns.hpp"
+#include "deltarule/normal_tail.hpp"
 #include "deltarule/simd.hpp"
 
 #include <string>
@@ -19,7 +20,10 @@ enum class ActivationKind {
     relu,
     leaky_relu,
     elu,
+    selu,
     silu,
+    gelu,
+    mish,
     softplus,
     exp,
     softmax
@@ -100,6 +104,22 @@ struct Elu {
     }
 };
 
+// σ(z) = λ z for z > 0, else λ α (eᶻ − 1);  σ' = λ or a + λ α   (G. Klambauer et al., 2017)
+struct Selu {
+    static constexpr double kLambda = 1.0507009873554804934, kLow = 1.7580993408473768599; // λ, λ α
+    template <class V> V value(const V &z) const {
+        const V scale = simd::broadcast<V>(simd::Scalar<V>(kLambda));
+        const V low = simd::broadcast<V>(simd::Scalar<V>(kLow));
+        return simd::where_less(z, simd::zero<V>(), simd::mul(low, simd::expm1(z)),
+                                simd::mul(scale, z));
+    }
+    template <class V> V slope(const V &, const V &a) const {
+        const V scale = simd::broadcast<V>(simd::Scalar<V>(kLambda));
+        const V low = simd::broadcast<V>(simd::Scalar<V>(kLow));
+        return simd::where_less(simd::zero<V>(), a, scale, simd::add(a, low));
+    }
+};
+
 // σ(z) = z s, s = sigmoid(z);  σ' = s (1 + z (1 − s))   (S. Elfwing et al., 2018)
 struct Silu {
     template <class V> V value(const V &z) const { return simd::mul(z, Sigmoid{}.value(z)); }
@@ -107,6 +127,57 @@ struct Silu {
         const V one = simd::broadcast<V>(1);
         const V s = Sigmoid{}.value(z);
         return simd::mul(s, simd::madd(z, simd::sub(one, s), one));
+    }
+};
+
+// σ(z) = z Φ(z) = max(z, 0) − |z| Q(|z|), Φ = 1 − Q the normal distribution's;  σ' = Φ(z) + z φ(z),
+// φ its density   (D. Hendrycks, K. Gimpel, 2016)
+struct Gelu {
+    // Far out nothing changes any more, and ∞ · 0 is kept away.
+    template <class V> V size(const V &z) const {
+        const V end = simd::broadcast<V>(simd::Scalar<V>(normal_tail::kEnd)), x = simd::abs(z);
+        return simd::where_less(end, x, end, x);
+    }
+    template <class V> V value(const V &z) const {
+        const V x = size(z), zero = simd::zero<V>();
+        const NormalTail<V> tail = upper_tail(x);
+        const V lost = simd::mul(simd::mul(x, tail.ratio), tail.density);
+        return simd::sub(simd::where_less(z, zero, zero, z), lost);
+    }
+    template <class V> V slope(const V &z, const V &) const {
+        constexpr double kPeak = 0.39894228040143267794; // 1 / √(2π)
+        const V x = size(z), peak = simd::broadcast<V>(simd::Scalar<V>(kPeak));
+        const NormalTail<V> tail = upper_tail(x);
+        const V left = simd::mul(tail.density, simd::nmadd(peak, x, tail.ratio));
+        return simd::where_less(z, simd::zero<V>(), left, simd::sub(simd::broadcast<V>(1), left));
+    }
+};
+
+// σ(z) = z tanh(log(1 + eᶻ)) = z u / v by e = e^-|z|: u = e² + 2e, v = u + 2 for z < 0, both over
+// e² for z >= 0;  σ' = (u + 4 z g / v) / v, g = e + e², or e² + e³   (D. Misra, 2019)
+struct Mish {
+    template <class V> struct Parts {
+        V e, u, v;
+    };
+    template <class V> Parts<V> parts(const V &z) const {
+        const V one = simd::broadcast<V>(1), two = simd::broadcast<V>(2);
+        const V e = simd::exp(simd::negate(simd::abs(z))), square = simd::mul(e, e);
+        const V left = simd::madd(two, e, square), right = simd::madd(two, e, one);
+        const V u = simd::where_less(z, simd::zero<V>(), left, right);
+        const V more = simd::where_less(z, simd::zero<V>(), one, square);
+        return {e, u, simd::madd(two, more, u)};
+    }
+    template <class V> V value(const V &z) const {
+        const Parts<V> p = parts(z);
+        return simd::mul(z, simd::div(p.u, p.v));
+    }
+    template <class V> V slope(const V &z, const V &) const {
+        const V one = simd::broadcast<V>(1), four = simd::broadcast<V>(4);
+        const Parts<V> p = parts(z);
+        const V both = simd::mul(p.e, simd::add(one, p.e));
+        const V g = simd::where_less(z, simd::zero<V>(), both, simd::mul(p.e, both));
+        const V bend = simd::div(simd::mul(simd::mul(four, z), g), p.v);
+        return simd::div(simd::add(p.u, bend), p.v);
     }
 };
 
@@ -143,8 +214,14 @@ template <class F> void visit_activation(const Activation &activation, F &&f) {
         return f(LeakyRelu{activation.alpha});
     case ActivationKind::elu:
         return f(Elu{activation.alpha});
+    case ActivationKind::selu:
+        return f(Selu{});
     case ActivationKind::silu:
         return f(Silu{});
+    case ActivationKind::gelu:
+        return f(Gelu{});
+    case ActivationKind::mish:
+        return f(Mish{});
     case ActivationKind::softplus:
         return f(Softplus{});
     case ActivationKind::exp:

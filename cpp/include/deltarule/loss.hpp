@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace deltarule {
 
@@ -17,14 +18,25 @@ enum class LossKind {
     binary_cross_entropy,
     cross_entropy,
     poisson,
-    poisson_deviance
+    poisson_deviance,
+    log_cosh,
+    quantile,
+    gaussian_nll,
+    gamma,
+    focal,
+    hinge
 };
 
 struct LossSpec {
     LossKind kind = LossKind::mse;
-    double delta = 1;          // where huber turns from square to line
-    double scale = 1;          // multiplies ℓ, and so its gradient
-    double gradient_scale = 1; // multiplies the gradient alone
+    double delta = 1;           // where huber turns from square to line
+    double scale = 1;           // multiplies ℓ, and so its gradient
+    double gradient_scale = 1;  // multiplies the gradient alone
+    double label_smoothing = 0; // of the cross-entropies
+    double gamma = 2;           // of focal: the power of 1 − p
+    bool squared = false;       // hinge
+    std::vector<double> quantiles = {0.5};
+    std::vector<double> alpha = {}; // of focal: none, that of class 1, or one for each class
 };
 
 // Throws std::invalid_argument for an unknown name.
@@ -38,6 +50,26 @@ struct TargetFault {
     const char *expected;
 };
 
+// Whether y may have this many columns: one class number, or what the loss compares to the outputs.
+bool accepts_target_width(const LossSpec &spec, ActivationKind output, Index n_outputs,
+                          Index width);
+
+// One setting for each output, in both types, with room for whole packets.
+class PerOutput {
+  public:
+    void set(const std::vector<double> &values);
+    template <class T> const T *data() const {
+        if constexpr (sizeof(T) == 4)
+            return floats_.data();
+        else
+            return doubles_.data();
+    }
+
+  private:
+    std::vector<float> floats_;
+    std::vector<double> doubles_;
+};
+
 // A loss bound to the output it is computed from.
 class Loss {
   public:
@@ -46,8 +78,8 @@ class Loss {
     Loss(const LossSpec &spec, ActivationKind output, Index n_outputs, Index target_width);
 
     // True where the loss is computed from the logits z of the output layer and its gradient is
-    // ∂L/∂z: softmax and sigmoid with their cross-entropies, exp with poisson. Else it is computed
-    // from a.
+    // ∂L/∂z: softmax and sigmoid with cross-entropies and focal, exp with poisson and gamma. Else
+    // it is computed from a.
     bool from_logits() const { return from_logits_; }
 
     // losses[i] = w_i ℓ_i for n columns (w = 1 if null). If d is given, also d = ∂L/∂out with the
@@ -61,10 +93,16 @@ class Loss {
     template <class T> std::optional<TargetFault> check(Index n, Columns<const T> y) const;
 
   private:
+    template <class T>
+    void classes(Index n, Columns<const T> z, Columns<const T> y, const T *w, double factor,
+                 double in_gradient, double *losses, Columns<T> d) const;
+
     LossSpec spec_;
-    Index n_outputs_;
-    bool class_index_ = false; // y is one class number a row
+    Index n_outputs_, target_width_;
+    bool sums_classes_ = false; // ℓ is a sum over classes, not a mean over outputs
+    bool class_index_ = false;  // y is one class number a row
     bool from_logits_ = false;
+    PerOutput each_; // the quantiles, or alpha of the classes
 };
 
 } // namespace deltarule

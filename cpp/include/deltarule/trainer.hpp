@@ -84,8 +84,8 @@ template <class T> class Trainer {
 
     // Whether a step may come with targets of this width.
     bool takes_target_width(Index width) const {
-        return width == network_->n_outputs() ||
-               (width == 1 && loss_.kind == LossKind::cross_entropy);
+        return accepts_target_width(loss_, network_->output_activation(), network_->n_outputs(),
+                                    width);
     }
 
     Network<T> &network() { return *network_; }
