@@ -68,9 +68,10 @@ class History(dict[str, Floats]):
         2
         """
         for key in ("val_loss", "loss"):
-            values = self.get(key)
-            if values is not None and not np.isnan(values).all():
-                return int(np.nanargmin(values)) + 1
+            values = self.get(key, np.empty(0))
+            known = np.flatnonzero(~np.isnan(values))
+            if known.size:
+                return int(known[np.argmin(values[known])]) + 1
         return None
 
     def extend(self, columns: Mapping[str, Any]) -> None:
@@ -99,9 +100,7 @@ class History(dict[str, Floats]):
         """
         return {key: float(values[-1]) for key, values in self.items() if len(values)}
 
-    def plot(
-        self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None
-    ) -> Axes:
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw the losses by epoch, the metrics in panels below, and mark the best epoch.
 
         Needs matplotlib, the extra ``deltarule[plot]``. Panels of errors (loss, rmse, mae,

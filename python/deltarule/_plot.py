@@ -25,9 +25,7 @@ def plot(history: History, path: str | os.PathLike[str] | None, ax: Axes | None)
     try:
         from matplotlib import axes, figure
     except ImportError as error:
-        raise ImportError(
-            "history.plot needs matplotlib: pip install 'deltarule[plot]'"
-        ) from error
+        raise ImportError("history.plot needs matplotlib: pip install 'deltarule[plot]'") from error
     if path is not None and ax is not None:
         raise ValueError("give path or ax, not both: ax.figure.savefig(path) saves your own figure")
     if ax is not None and not isinstance(ax, axes.Axes):
@@ -90,10 +88,17 @@ def _draw(ax: Axes, history: History, name: str, panel: Panel) -> None:
         ax.plot(epochs, values, label=label, linewidth=1.4, marker=marker)
     best = history.best_epoch
     if best is not None:
-        line = {"color": "0.35", "linewidth": 0.8, "linestyle": (0, (5, 3)), "zorder": 1.5}
-        ax.axvline(best, label=f"best epoch: {best}", **line)
+        ax.axvline(
+            best,
+            label=f"best epoch: {best}",
+            color="0.35",
+            linewidth=0.8,
+            linestyle=(0, (5, 3)),
+            zorder=1.5,
+        )
     if name in _ERRORS:
         _scale(ax, np.concatenate([*curves.values()]))
+    ax.margins(x=0.02)
     ax.set_ylabel(name)
     ax.grid(visible=True, which="major", alpha=0.3, linewidth=0.6)
 
@@ -113,11 +118,11 @@ def _scale(ax: Axes, values: Floats) -> None:
     """Make the axis logarithmic if the values span more than a factor of 20."""
     from matplotlib import ticker
 
-    low, high = np.nanmin(values), np.nanmax(values)
-    if not (low > 0 and high / low > _LOG_FROM):
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if not 0 < _LOG_FROM * low < high:
         return
     ax.set_yscale("log")
-    if high / low < 1000:  # so few powers of ten want numbers between them
+    if high < 1000 * low:  # so few powers of ten want numbers between them
         ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(ticker.NullFormatter())
@@ -129,8 +134,6 @@ def _finish(first: Axes, last: Axes | None = None) -> None:
 
     last = first if last is None else last
     # Outside, where it hides no curve.
-    first.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2
-    )
+    first.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
     last.set_xlabel("epoch")
     last.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))

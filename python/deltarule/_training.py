@@ -310,7 +310,7 @@ n_threads, callbacks, progress
         >>> data = {"X": X[::2], "y": X[::2] ** 2, "validation_data": (X[1::2], X[1::2] ** 2)}
         >>> history = trainer.run(**data, epochs=30, keep_best=True)
         >>> trainer.restore_best()
-        >>> net.evaluate(*data["validation_data"])["loss"] == history["val_loss"].min()
+        >>> net.evaluate(*data["validation_data"])["loss"] == min(history["val_loss"].tolist())
         True
         """
         network = self.network
