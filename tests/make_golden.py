@@ -2,6 +2,7 @@
 
     python tests/make_golden.py          writes tests/golden/curves.json
     python tests/make_golden.py format1  writes a model and a checkpoint of format 1: once
+    python tests/make_golden.py best     writes a checkpoint with a kept epoch: once
 
 The curves change only if the mathematics does. The files of format 1 are never recorded anew:
 they stand for the files that users keep.
@@ -101,10 +102,23 @@ def record_format1():
     (GOLDEN / "format1.json").write_text(json.dumps(recorded, indent=1) + "\n")
 
 
+def record_best():
+    """A checkpoint that keeps its best epoch, which is not the last, and what that predicts."""
+    trainer, X, y = small_model()
+    trainer.run(X, y, epochs=14, batch_size=8, keep_best=True, validation_data=(X, 0.2 * y))
+    trainer.save(GOLDEN / "format1_best.safetensors")
+    trainer.restore_best()
+    recorded = {"best_epoch": trainer.best_epoch}
+    recorded["predictions"] = trainer.network.predict(X).ravel().tolist()
+    (GOLDEN / "format1_best.json").write_text(json.dumps(recorded, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     if sys.argv[1:] == ["format1"]:
         record_format1()
+    elif sys.argv[1:] == ["best"]:
+        record_best()
     else:
         curves = {name: curve(*network) for name, network in NETWORKS.items()}
         (GOLDEN / "curves.json").write_text(json.dumps(curves, indent=1) + "\n")

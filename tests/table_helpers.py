@@ -54,7 +54,7 @@ def same(a, b):
 def mixed(n=60):
     """A table with every kind of column, as lists."""
     i = range(n)
-    towns = ["Köln", "Bonn", "New York, NY", "", "nan", "01", "1", "é", "a b", "x", "Y", "z"]
+    towns = ["Köln", "Bonn", "New York, NY", "none", "0", "01", "1", "é", "a b", "x", "Y", "z"]
     return {
         "size": [None if k % 7 == 3 else (k * 37 % 101) / 8 - 5 for k in i],
         "count": [k * k % 23 for k in i],

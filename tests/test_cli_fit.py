@@ -97,7 +97,42 @@ def test_a_column_that_is_text_because_of_one_value_is_named(tmp_path):
     rows = "".join(f"{i}.5,{'unknown' if i == 17 else i / 4},{i % 7}.25\n" for i in range(40))
     data.write_text("a,b,y\n" + rows)
     _, done = fit(data, "y")
-    assert re.search("look at +b is text because of 'unknown'", done.out)
+    assert re.search(r"of no use +b \(no value repeats, and it is text for 'unknown'\)", done.out)
+    rows = "".join(f"{i}.5,{'unknown' if i == 17 else i % 5},{i % 7}.25\n" for i in range(40))
+    data.write_text("a,b,y\n" + rows)
+    _, done = fit(data, "y")
+    assert re.search("look at +b is text for 'unknown'", done.out)
+
+
+def test_what_is_written_for_nothing_is_named(tmp_path):
+    data = tmp_path / "data.csv"
+    rows = "".join(f"{i},{'NA' if i % 4 == 0 else 'EU' if i % 2 else 'US'}\n" for i in range(40))
+    data.write_text("a,region\n" + rows)
+    _, done = fit(data, "region")
+    assert "10 rows without it: 'NA', not used" in done.out
+
+
+def test_only_models_are_replaced(tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text("a,y\n" + "".join(f"{i},{i / 3}\n" for i in range(40)))
+    other = tmp_path / "keep.csv"
+    other.write_text("precious data\n")
+    for output in (other, "-"):
+        done = run("fit", data, "--target", "y", *FAST, "--output", output)
+        assert done.code == 2
+        assert "argument --output: " in done.err
+    assert other.read_text() == "precious data\n"
+    fit(data, "y")
+    fit(data, "y")  # replaces the model of the first
+
+
+@pytest.mark.parametrize("offset", [1e8, 1.7e9])
+def test_a_number_far_from_zero_is_learned(tmp_path, offset):
+    data = tmp_path / "data.csv"
+    rows = "".join(f"{i / 100},{offset + 3 * i}\n" for i in range(200))
+    data.write_text("a,y\n" + rows)
+    done = run("fit", data, "--target", "y", "--json", "--output", tmp_path / "m.safetensors")
+    assert json.loads(done.out)["metrics"]["r2"] > 0.9
 
 
 def test_a_name_that_would_disturb_the_lines_is_escaped(tmp_path):

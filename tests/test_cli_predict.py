@@ -118,7 +118,7 @@ def test_unseen_categories_and_new_missing_values_are_predicted(model, new, tmp_
     ("column", "value", "message"),
     [
         ("size", "tall", "column 'size', row 3: 'tall' is not a number"),
-        ("count", "1,5", "column 'count', row 3: '1,5' is not a number"),
+        ("count", "1,500", "column 'count', row 3: '1,500' is not a number"),
         ("fresh", "perhaps", "column 'fresh', row 3: 'perhaps' is neither true nor false"),
     ],
 )

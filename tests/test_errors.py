@@ -23,3 +23,9 @@ def test_divergence_error(single_step: bool) -> None:
         for word in ("epoch 3", "step 97", "loss is inf", kept, "smaller learning rate"):
             assert word in str(same)
     assert issubclass(ModelFileError, ValueError)
+
+
+def test_divergence_after_which_the_best_epoch_came_back() -> None:
+    error = DivergenceError(epoch=3, step=97, loss=float("nan"), best_epoch=2)
+    for same in (error, pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert "parameters of the end of epoch 2, the best, were kept" in str(same)

@@ -55,3 +55,14 @@ def test_a_checkpoint_of_format_1_goes_on():
     rtol = GOLDEN_FACTOR[level()] * tolerance("float32", 20 * 50)
     assert close(history["loss"], recorded["loss"], rtol)
     assert close(trainer.network.predict(X)[:, 0], recorded["final_predictions"], rtol)
+
+
+def test_a_checkpoint_with_a_kept_epoch_restores_it():
+    recorded = json.loads((GOLDEN / "format1_best.json").read_text())
+    trainer = dr.Trainer.resume(GOLDEN / "format1_best.safetensors")
+    assert trainer.best_epoch == trainer.history.best_epoch == recorded["best_epoch"]
+    X, _ = batch(0, (4, 1), "mse")
+    rtol = GOLDEN_FACTOR[level()] * tolerance("float32", 20)
+    assert not close(trainer.network.predict(X)[:, 0], recorded["predictions"], 1000 * rtol)
+    trainer.restore_best()
+    assert close(trainer.network.predict(X)[:, 0], recorded["predictions"], rtol)

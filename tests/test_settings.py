@@ -289,6 +289,7 @@ FIT = bad(
     ],
     n_threads=[0, -1, 2.5, "x"],
     progress=["x"],
+    restore_best=["yes", 2, None],
 )
 
 

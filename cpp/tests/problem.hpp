@@ -126,6 +126,8 @@ template <class T> bool same(deltarule::Trainer<T> &a, deltarule::Trainer<T> &b)
                  same_bits(a.state.loss_sum, b.state.loss_sum) &&
                  same_bits(a.state.weight_sum, b.state.weight_sum) &&
                  same_bits(a.state.best_loss, b.state.best_loss) &&
+                 a.state.kept_epoch == b.state.kept_epoch &&
+                 same_bits(a.state.kept_loss, b.state.kept_loss) &&
                  same_bits(a.network().theta(), b.network().theta(), a.network().n_parameters());
     for (std::size_t i = 0; equal && i < vectors_a.size(); ++i)
         equal = same_bits(vectors_a[i].second->data(), vectors_b[i].second->data(),

@@ -98,7 +98,7 @@ TEST(steps_of_a_run_allocate_nothing) {
             check::put_codes(problem.X), check::put_codes(validation.X);
         Trainer<T> trainer = make_trainer(std::move(network), optimizer);
         const Examples<T> data = problem.examples(), other = validation.examples();
-        RunOptions options{.batch_size = batch_size, .epochs = 100'000};
+        RunOptions options{.batch_size = batch_size, .epochs = 100'000, .keep_best = true};
         int polls = 0;
         const Poll poll = [&polls] { return ++polls < 0; };
         const auto steps = [&](std::int64_t n) {
@@ -125,7 +125,7 @@ TEST(steps_of_threads_allocate_nothing) {
             check::put_codes(problem.X);
         Trainer<float> trainer = make_trainer(network, check::optimizers()[3]);
         const Examples<float> data = problem.examples();
-        RunOptions options{.batch_size = 256, .epochs = 100'000, .n_threads = 3};
+        RunOptions options{.batch_size = 256, .epochs = 100'000, .keep_best = true, .n_threads = 3};
         const auto steps = [&](std::int64_t n) {
             options.max_steps = n;
             trainer.run(data, Problem<float>::none(), options, nullptr);

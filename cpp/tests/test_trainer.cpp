@@ -41,7 +41,9 @@ Trainer<T> make_trainer(const OptimizerSpec &optimizer,
 }
 
 // Batches of 256 + 44 rows, the last of an epoch of 100.
-RunOptions options_for(std::int64_t epochs) { return {.batch_size = 300, .epochs = epochs}; }
+RunOptions options_for(std::int64_t epochs) {
+    return {.batch_size = 300, .epochs = epochs, .keep_best = true};
+}
 
 // Calls run until it has nothing left to do; changes the options before each call, if asked to.
 template <class T>
@@ -164,6 +166,44 @@ TEST(a_poll_that_throws_leaves_the_last_finished_step) {
     CHECK(thrown > 50);
 }
 
+// Kept is what the network was at the end of the epoch with the lowest loss; the run goes on as
+// without keeping.
+TEST(the_best_epoch_is_kept) {
+    const auto run = []<class T>(T, const OptimizerSpec &optimizer, bool validated) {
+        const Problem<T> problem(kRows), other(kValidationRows, 50);
+        const Examples<T> data = problem.examples(), none,
+                          validation = validated ? other.examples() : none;
+        RunOptions options = options_for(12);
+        Trainer<T> keeping = make_trainer<T>(optimizer, 77), best = make_trainer<T>(optimizer, 77),
+                   plain = make_trainer<T>(optimizer, 77);
+        CHECK(!keeping.restore_best());
+        keeping.run(data, validation, options, nullptr);
+        const auto loss = [&](const EpochRecord &r) {
+            return validated ? r.validation_loss : r.loss;
+        };
+        const auto lowest = std::ranges::min_element(keeping.records, {}, loss);
+        CHECK_EQ(keeping.state.kept_epoch, lowest - keeping.records.begin() + 1);
+        CHECK(same_bits(keeping.state.kept_loss, loss(*lowest)));
+        CHECK_EQ(keeping.state.kept_validated, validated);
+
+        const Index size = keeping.network().n_parameters();
+        options.keep_best = false;
+        plain.run(data, validation, options, nullptr);
+        CHECK(same_bits(keeping.network().theta(), plain.network().theta(), size));
+        CHECK(!plain.restore_best());
+        options.epochs = keeping.state.kept_epoch;
+        best.run(data, validation, options, nullptr);
+        CHECK(keeping.restore_best());
+        CHECK(same_bits(keeping.network().theta(), best.network().theta(), size));
+        CHECK_EQ(keeping.network().n_steps, std::uint64_t{36});
+    };
+    for (const OptimizerSpec &optimizer : check::optimizers())
+        for (const bool validated : {false, true}) {
+            run(float(), optimizer, validated);
+            run(double(), optimizer, validated);
+        }
+}
+
 TEST(single_steps_equal_a_run_in_order) {
     const auto run = []<class T>(T, const OptimizerSpec &optimizer) {
         const Problem<T> problem(300);
@@ -192,7 +232,8 @@ TEST(threads_do_not_change_a_bit) {
         const Examples<T> data = problem.examples(), validation = other.examples();
         const auto trained = [&](int n_threads) {
             Trainer<T> trainer(make_network(), LossSpec{}, check::optimizers()[3], 7);
-            RunOptions options{.batch_size = 200, .epochs = 3, .n_threads = n_threads};
+            RunOptions options{
+                .batch_size = 200, .epochs = 3, .keep_best = true, .n_threads = n_threads};
             trainer.run(data, validation, options, nullptr);
             trainer.step(data, n_threads);
             return trainer;

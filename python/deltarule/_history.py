@@ -68,9 +68,10 @@ class History(dict[str, Floats]):
         2
         """
         for key in ("val_loss", "loss"):
-            values = self.get(key)
-            if values is not None and not np.isnan(values).all():
-                return int(np.nanargmin(values)) + 1
+            values = self.get(key, np.empty(0))
+            known = np.flatnonzero(~np.isnan(values))
+            if known.size:
+                return int(known[np.argmin(values[known])]) + 1
         return None
 
     def extend(self, columns: Mapping[str, Any]) -> None:

@@ -88,10 +88,17 @@ def _draw(ax: Axes, history: History, name: str, panel: Panel) -> None:
         ax.plot(epochs, values, label=label, linewidth=1.4, marker=marker)
     best = history.best_epoch
     if best is not None:
-        dashes, label = (0, (5, 3)), f"best epoch: {best}"
-        ax.axvline(best, label=label, color="0.35", linewidth=0.8, linestyle=dashes, zorder=1.5)
+        ax.axvline(
+            best,
+            label=f"best epoch: {best}",
+            color="0.35",
+            linewidth=0.8,
+            linestyle=(0, (5, 3)),
+            zorder=1.5,
+        )
     if name in _ERRORS:
         _scale(ax, np.concatenate([*curves.values()]))
+    ax.margins(x=0.02)
     ax.set_ylabel(name)
     ax.grid(visible=True, which="major", alpha=0.3, linewidth=0.6)
 
@@ -111,11 +118,11 @@ def _scale(ax: Axes, values: Floats) -> None:
     """Make the axis logarithmic if the values span more than a factor of 20."""
     from matplotlib import ticker
 
-    low, high = np.nanmin(values), np.nanmax(values)
-    if not (low > 0 and high / low > _LOG_FROM):
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if not 0 < _LOG_FROM * low < high:
         return
     ax.set_yscale("log")
-    if high / low < 1000:  # so few powers of ten want numbers between them
+    if high < 1000 * low:  # so few powers of ten want numbers between them
         ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(ticker.NullFormatter())

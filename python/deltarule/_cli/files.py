@@ -60,6 +60,17 @@ def check_output(args: Namespace, option: str, *inputs: str) -> None:
             pass
 
 
+def check_is_model(args: Namespace, option: str) -> None:
+    """Refuse to replace a file that holds something, but no model."""
+    path = Path(getattr(args, option))
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start and start[8:] != b"{":
+            message = f"{str(path)!r} is there and is no model: choose another name, or remove it"
+            raise options.wrong(args, message, option)
+
+
 def _are_same(path: str, other: str) -> bool:
     if os.path.realpath(path) == os.path.realpath(other):
         return True

@@ -105,7 +105,8 @@ def run(args: Namespace) -> None:
     frame = files.read_table(args.data, infer=True)
     ignored = list(dict.fromkeys(args.ignore))
     plan = training.prepare(frame, args.target, settings, task=args.task, ignore=ignored)
-    _show(out, report.of_plan(args.data, frame, plan, task=args.task, ignored=ignored))
+    if out is not None:  # it looks at every value again
+        _show(out, report.of_plan(args.data, frame, plan, task=args.task))
     start = time.monotonic()
     result = training.train(plan)
     seconds = time.monotonic() - start
@@ -135,7 +136,10 @@ def _settings(args: Namespace) -> TableSettings:
 
 def _check_places(args: Namespace) -> None:
     """Refuse what would lose the work of an hour at its end."""
+    if args.output == files.STDIO:
+        raise options.wrong(args, "must be the name of a file", "output")
     files.check_output(args, "output", args.data)
+    files.check_is_model(args, "output")
     if args.plot is None:
         return
     files.check_output(args, "plot", args.data, args.output)

@@ -50,7 +50,7 @@ def run(args: Namespace) -> None:
     model = _load(args)
     frame = files.read_table(args.data, infer=False)
     table = _predictions(model, frame, n_threads, proba=args.proba)
-    used = {*model.columns, model.target, *model.record.get("ignored", ())}
+    used = {*model.columns, model.target, *model.record.get("ignored", [])}
     if extra := [name for name in frame.columns if name not in used]:
         print(f"deltarule: columns not used: {frames.listed(extra)}", file=sys.stderr)
     content = io.BytesIO()

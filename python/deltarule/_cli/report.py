@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,23 +37,23 @@ _METRICS = {
 }
 
 
-def of_plan(
-    source: str, frame: nw.DataFrame[Any], plan: Plan, *, task: str, ignored: Sequence[str]
-) -> list[str]:
+def of_plan(source: str, frame: nw.DataFrame[Any], plan: Plan, *, task: str) -> list[str]:
     """Return what was understood of the table."""
-    groups, idle = _sorted_out(frame, plan)
     lines = [f"{title(source)}: {_n(len(frame), 'row')}, {_n(len(frame.columns), 'column')}"]
     lines += _entry("target", _target(plan))
     if plan.n_without_target:
-        lines += _entry("", f"{_n(plan.n_without_target, 'row')} without it, not used")
+        spelled = _spelled(frame, plan.target.name)
+        lines += _entry("", f"{_n(plan.n_without_target, 'row')} without it{spelled}, not used")
     if task == "auto" and isinstance(plan.target, Classes) and type(plan.target.labels[0]) is int:
         lines += _entry("", "whole numbers taken as classes (else: --task regression)")
-    for label, members in groups.items():
+    for label, members in _by_kind(plan).items():
         lines += _entry(label, _listed(members))
-    lines += _entry("left out", _listed([plain(name) for name in ignored]))
-    lines += _entry("of no use", _listed(idle))
+    lines += _entry("left out", _listed([plain(name) for name in plan.ignored]))
+    lines += _entry(
+        "of no use", _listed([f"{plain(name)} ({why})" for name, why in plan.encoder.idle.items()])
+    )
     lines += _entry("look at", _listed(_nearly_numbers(frame, plan)))
-    lines += _entry("missing", _listed(_missing(frame), count=False))
+    lines += _entry("missing", _listed(_missing(frame, plan), count=False))
     lines += _entry("rows", _rows(plan))
     lines += _entry("", _untrained(plan))
     lines += _entry("network", _network(plan))
@@ -161,19 +161,13 @@ def plain(text: object) -> str:
     return shown if shown.isprintable() and shown.strip() else repr(shown)
 
 
-def _sorted_out(frame: nw.DataFrame[Any], plan: Plan) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the columns by kind, and those that are the same for every row of the matrix."""
+def _by_kind(plan: Plan) -> dict[str, list[str]]:
+    """Return the columns in the words of the report."""
     groups: dict[str, list[str]] = {"numbers": [], "booleans": [], "categories": []}
-    idle, stop = [], 0
-    varies = plan.X.min(axis=0) < plan.X.max(axis=0)
+    names = {"number": "numbers", "boolean": "booleans", "category": "categories"}
     for column in plan.encoder.columns:
-        start, stop = stop, stop + column.width
-        if varies[start:stop].any():
-            group = {"number": "numbers", "boolean": "booleans", "category": "categories"}
-            groups[group[column.kind]].append(_described(column))
-        else:
-            idle.append(f"{plain(column.name)} ({_why_idle(frame, column)})")
-    return groups, idle
+        groups[names[column.kind]].append(_described(column))
+    return groups
 
 
 def _described(column: Column) -> str:
@@ -184,38 +178,23 @@ def _described(column: Column) -> str:
 
 
 def _nearly_numbers(frame: nw.DataFrame[Any], plan: Plan) -> list[str]:
-    """Return the columns of text in which nearly all values are numbers, and one that is none."""
-    found = []
-    for column in plan.encoder.columns:
-        if isinstance(column, Category):
-            different = sorted(values.counts(values.texts(frame[column.name])))
-            others = [text for text in different if not _is_number(text)]
-            if 0 < len(others) <= len(different) / 10:
-                found.append(f"{plain(column.name)} is text because of {others[0]!r}")
-    return found
+    """Return the columns of text that are so because of few values, with one of them."""
+    names = [column.name for column in plan.encoder.columns if isinstance(column, Category)]
+    odd = {name: values.odd_one(frame[name]) for name in names}
+    return [f"{plain(name)} is text for {found!r}" for name, found in odd.items() if found]
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _why_idle(frame: nw.DataFrame[Any], column: Column) -> str:
-    series = frame[column.name]
-    if values.missing(series).all():
-        return "empty"
-    if isinstance(column, Category) and not column.levels:
-        return "no value repeats"
-    return "always the same"
-
-
-def _missing(frame: nw.DataFrame[Any]) -> list[str]:
-    counts = {name: int(values.missing(frame[name]).sum()) for name in frame.columns}
+def _missing(frame: nw.DataFrame[Any], plan: Plan) -> list[str]:
+    names = [name for name in frame.columns if name not in plan.ignored]
+    counts = {name: int(values.missing(frame[name]).sum()) for name in names}
     found = sorted((name for name, n in counts.items() if n), key=lambda name: -counts[name])
-    return [f"{plain(name)} ({counts[name]})" for name in found]
+    return [f"{plain(name)} ({counts[name]}{_spelled(frame, name)})" for name in found]
+
+
+def _spelled(frame: nw.DataFrame[Any], name: str) -> str:
+    """Return what a column writes for "missing", besides nothing."""
+    found = ", ".join(map(repr, values.spellings(frame[name])))
+    return f": {found}" if found else ""
 
 
 def _target(plan: Plan) -> str:

@@ -3,7 +3,8 @@ r"""The columns of a table: how each kind becomes numbers.
 ========  =============================================================================
 kind      its columns in the matrix
 ========  =============================================================================
-number    :math:`s / \sqrt{1 + (s / 3)^2}` with :math:`s = (x - \mathrm{median}) / \mathrm{IQR}`
+number    :math:`s / \sqrt{1 + (s / 3)^2}` with :math:`s = (x - \mathrm{median}) / \mathrm{IQR}`;
+          half the range in place of an interquartile range of 0
 boolean   -1 for false, 1 for true
 category  up to 9 levels: one column each, 0 or 1; more: one column with the level's code
 ========  =============================================================================
@@ -25,7 +26,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deltarule._table import values
+from deltarule._table import spelling, values
 from deltarule._table.values import Series
 
 Matrix: TypeAlias = "NDArray[np.float32]"
@@ -130,9 +131,9 @@ class Category:
         """
         text = values.texts(series)[rows]
         levels = values.counts(text)
-        if levels and all(map(values.is_date, levels)):
+        if levels and all(map(spelling.is_date, levels)):
             raise ValueError(values.no_dates(series.name))
-        some_missing = bool(levels) and text.null_count() > 0
+        some_missing = 0 < sum(levels.values()) < len(text)
         if len(levels) + some_missing > MAX_ONE_HOT:
             repeated = sorted(level for level, n in levels.items() if n > 1)
             repeated.sort(key=lambda level: -levels[level])
@@ -190,3 +191,17 @@ def fit(series: Series, rows: Rows) -> Column:
         "category": Category,
     }
     return kinds[kind].fit(series, rows)
+
+
+def why_idle(column: Column, series: Series, rows: Rows) -> str:
+    """Return why a fitted column is the same for every row and teaches nothing; "" if it is not."""
+    if isinstance(column, Category):
+        if not column.levels:
+            odd = values.odd_one(series)
+            return "no value repeats" + ("" if odd is None else f", and it is text for {odd!r}")
+        return "" if column.n_levels > 1 else "always the same"
+    if column.missing or (isinstance(column, Number) and column.factor):
+        return ""
+    if isinstance(column, Boolean) and np.unique(values.booleans(series)[rows]).size > 1:
+        return ""
+    return "empty" if values.missing(series)[rows].all() else "always the same"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -24,9 +24,18 @@ DIMENSION = 8  # of the vector that an embedded level becomes
 
 @dataclass(frozen=True)
 class Encoder:
-    """The columns that a model reads, in the order of their columns in the matrix."""
+    """The columns that a model reads, in the order of their columns in the matrix.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        Those that teach something.
+    idle : dict of str to str
+        After `fit`: the names of the others, and why they do not.
+    """
 
     columns: tuple[Column, ...]
+    idle: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def fit(
@@ -36,7 +45,18 @@ class Encoder:
         names = [name for name in frame.columns if name not in ignore]
         if not names:
             raise ValueError("the table has no columns to learn from, besides those left out")
-        return cls(tuple(_each(lambda name: columns.fit(frame[name], rows), names, n_threads)))
+
+        def fitted(name: str) -> tuple[Column, str]:
+            column = columns.fit(frame[name], rows)
+            return column, columns.why_idle(column, frame[name], rows)
+
+        pairs = _each(fitted, names, n_threads)
+        used = tuple(column for column, why in pairs if not why)
+        idle = {column.name: why for column, why in pairs if why}
+        if not used:
+            why = ", ".join(f"{name!r} ({why})" for name, why in list(idle.items())[:10])
+            raise ValueError(f"no column teaches anything: {why}")
+        return cls(used, idle)
 
     @property
     def width(self) -> int:

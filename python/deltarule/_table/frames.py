@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import io
 import os
+import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from deltarule import _threads
 from deltarule._settings import shown
+from deltarule._table import spelling
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -15,12 +20,8 @@ if TYPE_CHECKING:
     import narwhals as nw
     import polars as pl
 
-# What a CSV file may write for "not known", besides nothing.
-MISSING = (
-    *("", "?", "#N/A", "<NA>", "N/A", "NA", "n/a", "NaN", "nan", "-nan", "-NaN"),
-    *("NULL", "Null", "null", "None", "none"),
-)
 SEPARATORS = (",", ";", "\t", "|")
+_AS_TEXT: dict[str, Any] = {"infer_schema": False, "encoding": "utf8"}
 
 
 def optional(name: str, extra: str) -> ModuleType:
@@ -38,6 +39,8 @@ def narwhals() -> ModuleType:
 
 def wrap(table: Any) -> nw.DataFrame[Any]:
     """Return a data frame of pandas, polars, pyarrow … as one of narwhals."""
+    if hasattr(table, "collect_schema") and hasattr(table, "collect"):
+        raise TypeError("table must be a data frame, got a lazy one: pass table.collect()")
     try:
         names = getattr(table, "column_names", None)  # a list: pandas gives columns as attributes
         _check_names(names if isinstance(names, list) else list(getattr(table, "columns", ())))
@@ -70,11 +73,15 @@ def read(path: str | os.PathLike[str] | bytes, *, infer: bool) -> nw.DataFrame[A
     name = "the table" if isinstance(path, bytes) else repr(os.fspath(path))
     content = path if isinstance(path, bytes) else _bytes(path)
     try:
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        if content[:4] == b"PK\x03\x04":
+            raise ValueError(f"{name} is a zip archive, or a spreadsheet: save it as CSV")
         if content[:4] == b"PAR1":
             frame = polars.read_parquet(content)
         else:
             frame = _read_csv(polars, content, name, infer=infer)
-    except polars.exceptions.PolarsError as error:
+    except (polars.exceptions.PolarsError, gzip.BadGzipFile, EOFError) as error:
         raise ValueError(f"{name} cannot be read: {_sentence(error)}") from error
     return wrap(frame)
 
@@ -98,10 +105,11 @@ def _sentence(error: Exception) -> str:
 
 def _read_csv(polars: Any, content: bytes, name: str, *, infer: bool) -> pl.DataFrame:
     content = content.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
-    if not content.strip():
+    if b"\n" not in content:  # line ends of old Macintoshes
+        content = content.replace(b"\r", b"\n")
+    if not content or content.isspace():
         raise ValueError(f"{name} is empty")
-    options: dict[str, Any] = {"infer_schema": False, "encoding": "utf8"}
-    header = _header(polars, content, name, options)
+    separator, header = _header(polars, content, name)
     names = [(each or "").strip() for each in header]
     for i, each in enumerate(names):
         if not each:
@@ -113,29 +121,54 @@ def _read_csv(polars: Any, content: bytes, name: str, *, infer: bool) -> pl.Data
         _check_names(names)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    frame = polars.read_csv(content, new_columns=names, **options)
-    if options["separator"] == ";":  # where the comma is the decimal point
-        point = polars.all().str.replace(r"^\s*([+-]?\d+),(\d+)\s*$", "${1}.${2}")
-        frame = frame.select(point)
-    return _inferred(polars, frame) if infer else _without_missing(polars, frame)
+    if len(names) > 1:
+        content = _whole_rows(content, separator, len(names), name)
+    frame = polars.read_csv(content, new_columns=names, separator=separator, **_AS_TEXT)
+    return _inferred(polars, frame) if infer else _said(polars, frame)
 
 
-def _header(polars: Any, content: bytes, name: str, options: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the fields of the first line; the separator that cuts it becomes an option."""
+def _header(polars: Any, content: bytes, name: str) -> tuple[str, tuple[Any, ...]]:
+    """Return the separator that cuts the first line into most fields, and these."""
     first: dict[str, Any] = {"has_header": False, "n_rows": 1, "truncate_ragged_lines": True}
-    for separator in (*SEPARATORS, ","):
-        options["separator"] = separator
-        line = polars.read_csv(content, **first, **options)
-        if not len(line):
-            raise ValueError(f"{name} cannot be read: a quoted field of the header does not end")
-        if line.width > 1:
-            break
-    return tuple(line.row(0))
+    best: tuple[str, tuple[Any, ...]] = (",", ())
+    for separator in SEPARATORS:
+        try:
+            line = polars.read_csv(content, separator=separator, **first, **_AS_TEXT)
+        except polars.exceptions.PolarsError as error:
+            if "utf-8" in str(error):
+                raise
+            continue  # quotes that belong to another separator
+        if len(line) and line.width > len(best[1]):
+            best = (separator, tuple(line.row(0)))
+    if not best[1]:
+        raise ValueError(f"{name} cannot be read: a quoted field of the header does not end")
+    return best
 
 
-def _without_missing(polars: Any, frame: pl.DataFrame) -> pl.DataFrame:
+def _whole_rows(content: bytes, separator: str, width: int, name: str) -> bytes:
+    """Return a file without its blank lines, if every row has all its fields.
+
+    polars would fill short rows with missing values. Files with quotes are taken as they are.
+    """
+    content = content.rstrip(b"\r\n") + b"\n"
+    if b'"' in content:
+        return content
+    if b"\n\n" in content or b"\n\r\n" in content:
+        content = re.sub(rb"(\r?\n)(\r?\n)+", rb"\1", content)
+    expected = width - 1
+    if content.count(separator.encode()) < content.count(b"\n") * expected:
+        for row, line in enumerate(io.BytesIO(content)):
+            if (found := line.count(separator.encode())) < expected:
+                raise ValueError(
+                    f"{name}, row {row}: {found + 1} fields, where the header has {width}"
+                )
+    return content
+
+
+def _said(polars: Any, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return columns of text without spaces around it, null where it stands for nothing."""
     stripped = polars.all().str.strip_chars()
-    kept = polars.when(stripped.is_in(MISSING)).then(None).otherwise(stripped)
+    kept = polars.when(stripped.is_in(spelling.MISSING)).then(None).otherwise(stripped)
     return frame.select(kept.name.keep())
 
 
@@ -144,36 +177,42 @@ def _inferred(polars: Any, frame: pl.DataFrame) -> pl.DataFrame:
 
     The whole column decides, not its first rows.
     """
-    every = polars.all()
-    frame = frame.select(polars.when(every.is_in(MISSING)).then(None).otherwise(every).name.keep())
-    numbers = frame.select(every.cast(polars.Float64, strict=False))
-    texts = [
-        column.name
-        for column, number in zip(frame, numbers, strict=True)
-        if number.null_count() > column.null_count()
-    ]
-    if texts:  # only now: to strip costs as much as to read
-        stripped = _without_missing(polars, frame.select(texts))
-        again = stripped.select(every.cast(polars.Float64, strict=False))
-        frame, numbers = frame.with_columns(stripped), numbers.with_columns(again)
-    return frame.select(
-        [_typed(polars, column, number) for column, number in zip(frame, numbers, strict=True)]
-    )
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_threads.resolve(None)) as pool:
+        return frame.select(list(pool.map(lambda column: _typed(polars, column), frame)))
 
 
-def _typed(polars: Any, text: pl.Series, number: pl.Series) -> pl.Series:
+def _typed(polars: Any, written: pl.Series) -> pl.Series:
+    text = written
+    number = text.cast(polars.Float64, strict=False)
+    if number.null_count() > text.null_count() or number.is_nan().any():
+        # Only now: to strip costs as much as to read.
+        text = _said(polars, text.to_frame()).to_series()
+        number = text.cast(polars.Float64, strict=False)
     n_missing = text.null_count()
     if n_missing == len(text):
         return text
     if number.null_count() == n_missing:
-        if text.str.contains(r"^[+-]?0\d").any():  # 01234 is a code: as a number it loses its zero
-            return text
-        whole = text.cast(polars.Int64, strict=False)
-        return whole if whole.null_count() == n_missing else number
+        return _whole(polars, text, number)
+    point = text.str.replace(spelling.WITH_COMMA, "${1}.${2}")
+    number = point.cast(polars.Float64, strict=False)
+    if number.null_count() == n_missing and spelling.takes_commas(text.filter(text != point)):
+        return cast("pl.Series", number)
     lower = text.str.to_lowercase()
-    if lower.is_in(["true", "false"]).sum() == len(text) - n_missing:
-        return lower == "true"
-    return text
+    true: pl.Series = lower == "true"
+    are_booleans = lower.is_in(["true", "false"]).sum() == len(text) - n_missing
+    return true if are_booleans else written
+
+
+def _whole(polars: Any, text: pl.Series, number: pl.Series) -> pl.Series:
+    """Return numbers as integers if they are, or as text if that is what their digits are."""
+    if text.str.contains(r"^[+-]?0\d").any():  # see spelling.is_code
+        return text
+    whole: pl.Series = text.cast(polars.Int64, strict=False)
+    if whole.null_count() == text.null_count():
+        return whole
+    return text if text.str.contains(r"^[+-]?\d{19,}$").any() else number
 
 
 def listed(names: Collection[str]) -> str:

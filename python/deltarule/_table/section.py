@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+MAX_BYTES = 15 * 2**20  # of the header's 16 MiB
+
 
 def describe(model: TableModel) -> Json:
     """Return what a model file keeps of a model, besides its network."""
@@ -26,6 +29,18 @@ def describe(model: TableModel) -> Json:
         "target": _encode_target(model._target),
         "record": model.record,
     }
+
+
+def check_size(model: TableModel) -> None:
+    """Refuse, before training, levels that take more than the header of a model file can hold."""
+    section = describe(model)
+    text = json.dumps(json.dumps(section))  # the header is JSON within JSON
+    if len(text) > MAX_BYTES:
+        largest = max(section["columns"], key=lambda entry: len(json.dumps(entry)))
+        raise ValueError(
+            f"the texts in the table need {len(text) / 2**20:.0f} MiB of a model file, which has "
+            f"{MAX_BYTES / 2**20:.0f}: leave out (ignore) {largest['name']!r}, the largest column"
+        )
 
 
 def _encode_column(column: Column) -> Json:
@@ -46,11 +61,14 @@ def rebuild(section: Any, network: Network) -> TableModel:
     """Return the model of a file's table section, or refuse what does not fit."""
     _check_keys("the table section", section, {"columns", "target", "record"})
     entries, record = section["columns"], section["record"]
-    if not isinstance(entries, list) or not isinstance(record, dict):
+    ignored = record.get("ignored", []) if isinstance(record, dict) else None
+    if not isinstance(entries, list) or not isinstance(ignored, list):
         raise ModelFileError("has a damaged table section")
     columns = tuple(_decode_column(entry) for entry in entries)
     if len({column.name for column in columns}) < max(len(columns), 1):
         raise ModelFileError("has a table section without columns, or with one name twice")
+    for name in ignored:
+        _text(name)
     encoder, target = Encoder(columns), _decode_target(section["target"])
     if (encoder.width, target.width) != (network.n_inputs, network.n_outputs):
         raise ModelFileError("has a table section that does not fit the widths of the network")

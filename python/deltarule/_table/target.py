@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +14,9 @@ from deltarule._table.values import Series
 Task = Literal["auto", "classification", "regression"]
 Label: TypeAlias = "str | int | float | bool"
 
+_HUGE = 1e100  # its square must not overflow
+_LARGE = 1e12  # for float32, whose largest number is 3e38: squares of it are summed
+_FINE = 1e4  # deviations: float32 has 7 digits
 MAX_AUTO_CLASSES = 10  # whole numbers with more values than that are a number to predict
 
 
@@ -22,6 +25,7 @@ class Classes:
     """Class labels, sorted; a row's class is the index of its label."""
 
     kind: ClassVar[str] = "classes"
+    dtype: ClassVar[Literal["float32"]] = "float32"
     name: str
     labels: tuple[Label, ...]
 
@@ -38,10 +42,15 @@ class Classes:
 
 @dataclass(frozen=True)
 class Amount:
-    """A number, in its own units."""
+    """A number, in its own units.
+
+    The network needs float64 where float32 would lose the differences between the numbers, or
+    overflow.
+    """
 
     kind: ClassVar[str] = "number"
     name: str
+    dtype: Literal["float32", "float64"] = field(default="float32", compare=False)
 
     @property
     def width(self) -> int:
@@ -78,7 +87,10 @@ def fit(series: Series, task: Task) -> KnownTarget:
         if task == "regression" or (task == "auto" and not _are_classes(numbers)):
             if numbers.min() == numbers.max():
                 raise ValueError(_constant(name, f"{numbers[0]:g}"))
-            return KnownTarget(Amount(name), rows, numbers)
+            largest = np.abs(numbers).max()
+            needs_float64 = largest > min(_FINE * numbers.std(), _LARGE)
+            dtype: Literal["float32", "float64"] = "float64" if needs_float64 else "float32"
+            return KnownTarget(Amount(name, dtype), rows, numbers)
     elif task == "regression":
         raise ValueError(
             f"the target {name!r} holds booleans: regression needs numbers; "
@@ -101,10 +113,11 @@ def _are_classes(numbers: NDArray[np.float64]) -> bool:
 
 
 def _check_finite(name: str, rows: NDArray[np.intp], numbers: NDArray[np.float64]) -> None:
-    infinite = np.flatnonzero(~np.isfinite(numbers))
-    if infinite.size:
-        row = rows[infinite[0]] + 1
-        raise ValueError(f"the target {name!r}, row {row}: {numbers[infinite[0]]} is not finite")
+    wrong = np.flatnonzero(~(np.abs(numbers) < _HUGE))
+    if wrong.size:
+        found, row = numbers[wrong[0]], rows[wrong[0]] + 1
+        what = "is too large" if np.isfinite(found) else "is not finite"
+        raise ValueError(f"the target {name!r}, row {row}: {found:g} {what}")
 
 
 def _constant(name: str, value: str) -> str:

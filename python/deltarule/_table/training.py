@@ -19,7 +19,7 @@ from deltarule._history import History
 from deltarule._layers import ACTIVATIONS, ActivationName, Dense, Dropout, Input, Layer, Rescale
 from deltarule._network import Network
 from deltarule._run import RunSettings
-from deltarule._table import frames
+from deltarule._table import frames, section
 from deltarule._table import target as targets
 from deltarule._table.columns import Matrix, Rows
 from deltarule._table.encoder import Encoder
@@ -146,12 +146,11 @@ def prepare(
     n_threads = _threads.resolve(settings.n_threads)
     rows = known.rows[split.train]
     encoder = Encoder.fit(frame, rows, ignore={target, *ignore}, n_threads=n_threads)
-    if not encoder.width:
-        raise ValueError("no column teaches anything: none has a value that repeats")
     X = encoder.encode(frame, n_threads=n_threads)
     X = X if len(known.rows) == len(X) else X[known.rows]
     network = _network(encoder, known.target, settings)
     model = TableModel(encoder, known.target, network, {})
+    section.check_size(model)
     n_without = len(frame) - len(known.rows)
     batch_size = settings.batch_size or _batch_size(len(split.train))
     return Plan(
@@ -254,7 +253,7 @@ def _network(encoder: Encoder, target: Target, settings: TableSettings) -> Netwo
         layers += [Dense(1), Rescale()]
     else:
         layers.append(Dense(target.width, "softmax"))
-    network = Network(layers, seed=settings.seed)
+    network = Network(layers, seed=settings.seed, dtype=target.dtype)
     for table in network.layers[0].tables or ():
         table[0] = 0  # what training never sees stays nothing
     return network
@@ -280,7 +279,7 @@ def _record(plan: Plan, result: Result) -> dict[str, Any]:
     settings, split = plan.settings, plan.split
     optimizer = resolve_optimizer(settings.optimizer)
     return {
-        "ignored": list(plan.ignored),
+        "ignored": [*plan.ignored, *plan.encoder.idle],
         "rows": {name: len(getattr(split, name)) for name in ("train", "validation", "test")},
         "optimizer": repr(optimizer),
         "batch_size": plan.batch_size,

@@ -1,12 +1,13 @@
 """The values of one column of a data frame, whatever library and type they have.
 
 Each function parses text too, since a CSV file is nothing else, and names the row (from 1, the
-header not counted) of a value that does not fit.
+header not counted) of a value that does not fit. Text means the same in every library: spaces
+around it do not count, and the spellings of `spelling.MISSING` are no value.
 """
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from numbers import Number
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deltarule._table import frames
+from deltarule._table import frames, spelling
 
 if TYPE_CHECKING:
     import narwhals as nw
@@ -26,7 +27,6 @@ Kind: TypeAlias = Literal["number", "boolean", "category", "empty"]
 
 _TEXT = ("String", "Categorical", "Enum")
 _READABLE = (*_TEXT, "Boolean", "Object")
-_DATE = re.compile(r"\d{4}[-/]\d\d?[-/]\d\d?([T ]\d\d?:\d\d.*)?|\d\d?[./-]\d\d?[./-]\d{4}")
 
 
 def kind_of(series: Series) -> Kind:
@@ -82,26 +82,44 @@ def no_dates(name: str) -> str:
     )
 
 
-def is_date(text: str) -> bool:
-    """Whether a text is a day, or a day and a time."""
-    return _DATE.fullmatch(text) is not None
-
-
 def numbers(series: Series) -> Floats:
     """Return a column as float64 in memory of its own, NaN where missing."""
     _check_type(series)
     if _is_empty(series):
         return np.full(len(series), np.nan)
+    if _type_name(series) in _TEXT:
+        return _parsed(texts(series))
     if _type_name(series) not in ("Object", "Boolean"):
         # pyarrow casts no integers beyond 2**53, polars has some that NumPy has not
         whole = series.dtype.is_integer() and not series.implementation.is_polars()
         try:
             floats = series if whole else series.cast(frames.narwhals().Float64)
             return np.array(floats.to_numpy(), dtype=np.float64)
-        except Exception as error:  # every library has its own; the values say what is wrong
-            if _type_name(series) not in _TEXT:
-                raise ValueError(f"column {series.name!r} holds no numbers: {error}") from error
+        except Exception as error:  # every library has its own
+            raise ValueError(f"column {series.name!r} holds no numbers: {error}") from error
     return _each(series, float, "is not a number")
+
+
+def _parsed(text: Series) -> Floats:
+    """Return a column of text as numbers."""
+    if text.implementation.is_polars():  # whose numbers are those of `spelling`, but quicker
+        with contextlib.suppress(Exception):
+            return np.array(text.cast(frames.narwhals().Float64).to_numpy(), dtype=np.float64)
+    different = _different(text)
+    commas = spelling.takes_commas(value for value in different.values() if value is not None)
+    parsed: dict[str, float] = {}
+    for raw, value in different.items():
+        number = np.nan if value is None else spelling.number_of(value, commas=commas)
+        if number is None:
+            row = int(np.flatnonzero((text == raw).fill_null(value=False).to_numpy())[0]) + 1
+            raise ValueError(f"column {text.name!r}, row {row}: {raw!r} is not a number")
+        parsed[raw] = number
+    if not parsed:
+        return np.full(len(text), np.nan)
+    floats = text.replace_strict(
+        list(parsed), list(parsed.values()), default=None, return_dtype=frames.narwhals().Float64
+    )
+    return np.array(floats.to_numpy(), dtype=np.float64)
 
 
 def booleans(series: Series) -> Floats:
@@ -142,38 +160,81 @@ def texts(series: Series) -> Series:
 
 
 def _text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value
     if _is_missing(value):
         return None
+    if isinstance(value, str):
+        return value
     if isinstance(value, (bool, np.bool_)):
         return str(value).lower()
     whole = isinstance(value, (float, np.floating)) and value.is_integer()
     return str(int(value) if whole else value)
 
 
+def _different(text: Series) -> dict[str, str | None]:
+    """Return every different text of a column, and what it says: None if nothing."""
+    return {raw: spelling.said(raw) for raw in text.drop_nulls().unique().to_list()}
+
+
 def counts(text: Series) -> dict[str, int]:
     """Return how often each text occurs in a column of text, in no order."""
     table = text.drop_nulls().alias("level").value_counts(name="n")
-    pairs = zip(table["level"].to_list(), table["n"].to_list(), strict=True)
-    return {str(level): int(n) for level, n in pairs}
+    found: dict[str, int] = {}
+    for raw, n in zip(table["level"].to_list(), table["n"].to_list(), strict=True):
+        if (said := spelling.said(raw)) is not None:
+            found[said] = found.get(said, 0) + int(n)
+    return found
 
 
 def codes(text: Series, levels: Sequence[str]) -> NDArray[np.int32]:
     """Return the place of each text among the levels, -1 for another and where missing."""
-    if not levels:
+    place = {level: i for i, level in enumerate(levels)}
+    known = {raw: place[said] for raw, said in _different(text).items() if said in place}
+    if not known:
         return np.full(len(text), -1, np.int32)
-    places, int32 = list(range(len(levels))), frames.narwhals().Int32
-    found = text.replace_strict(list(levels), places, default=-1, return_dtype=int32)
+    int32 = frames.narwhals().Int32
+    found = text.replace_strict(list(known), list(known.values()), default=-1, return_dtype=int32)
     return np.array(found.fill_null(-1).to_numpy(), dtype=np.int32)
+
+
+def odd_one(series: Series) -> str | None:
+    """Return a value that keeps a column of text from being numbers, if nearly all look like some.
+
+    The first thousand values decide on "nearly all".
+    """
+    text = texts(series)
+    known = [said for raw in text.drop_nulls().head(1000).to_list() if (said := spelling.said(raw))]
+    alike = sum(spelling.number_of(each, commas=True) is not None for each in known)
+    if not known or alike < 0.9 * len(known):
+        return None
+    commas = spelling.takes_commas(known)
+    for said in _different(text).values():
+        number = None if said is None else spelling.number_of(said, commas=commas)
+        if said is not None and (number is None or spelling.is_code(said)):
+            return said
+    return None
 
 
 def missing(series: Series) -> NDArray[np.bool_]:
     """Return where a column has no value (NaN counts as none)."""
-    unknown = np.asarray(series.is_null().to_numpy(), dtype=np.bool_)
+    if _type_name(series) == "Object":
+        return np.array([_is_missing(value) for value in series.to_list()], dtype=np.bool_)
+    unknown = np.array(series.is_null().to_numpy(), dtype=np.bool_)
     if series.dtype.is_float():
-        unknown = unknown | np.isnan(numbers(series))
+        return unknown | np.isnan(numbers(series))
+    if _type_name(series) in _TEXT:
+        text = texts(series)
+        spelled = [raw for raw, said in _different(text).items() if said is None]
+        if spelled:
+            unknown |= np.array(text.is_in(spelled).fill_null(value=False).to_numpy(), np.bool_)
     return unknown
+
+
+def spellings(series: Series) -> list[str]:
+    """Return what a column of text writes where it has no value, besides nothing."""
+    if _type_name(series) not in _TEXT:
+        return []
+    different = _different(texts(series))
+    return sorted({raw.strip() for raw, said in different.items() if said is None} - {""})
 
 
 def _each(series: Series, convert: Callable[[Any], float], fault: str) -> Floats:
@@ -193,6 +254,8 @@ def _is_empty(series: Series) -> bool:
 
 
 def _is_missing(value: object) -> bool:
+    if isinstance(value, str):
+        return spelling.said(value) is None
     if isinstance(value, Number):
         return bool(value != value)  # NaN
     return value is None or type(value).__name__ in ("NAType", "NaTType")
