@@ -204,7 +204,8 @@ class Trainer:
     ) -> History:
         """Train until a rule stops it; call again to go on.
 
-        The arguments are those of ``Network.fit``; two are of this method alone:
+        The arguments are those of ``Network.fit`` (but for `class_weight`, which is part of
+        `sample_weight` here); two are of this method alone:
 
         Parameters
         ----------
