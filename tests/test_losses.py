@@ -165,15 +165,15 @@ def test_gradients_agree_with_central_differences(loss, output, width, kind):
 )
 def test_threads_blocks_and_ways_in_do_not_matter(loss, output, width, kind, dtype):
     """fit on any number of threads, and steps by hand, have the same bits."""
-    X, y = rng(1).normal(size=(300, 3)), targets_of(kind, 300, width)
+    X, y = rng(1).normal(size=(1000, 3)), targets_of(kind, 1000, width)
 
     def trained(n_threads):
-        net = dense((3, 33, width), ("mish", output), dtype=dtype)
-        net.fit(X, y, loss=loss, optimizer="sgd", epochs=2, batch_size=300, shuffle=False,
+        net = dense((3, 100, 100, width), ("mish", "gelu", output), dtype=dtype)
+        net.fit(X, y, loss=loss, optimizer="sgd", epochs=2, batch_size=1000, shuffle=False,
                 n_threads=n_threads)  # fmt: skip
         return net.theta.tobytes()
 
-    net = dense((3, 33, width), ("mish", output), dtype=dtype)
+    net = dense((3, 100, 100, width), ("mish", "gelu", output), dtype=dtype)
     trainer = dr.Trainer(net, loss=loss, optimizer="sgd")
     for _ in range(2):
         trainer.step(X, y)

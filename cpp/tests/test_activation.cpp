@@ -209,11 +209,11 @@ template <class T> void check_function(const Function &f) {
     const std::vector<T> slope = times_slope(f.activation, z, a, std::vector<T>(z.size(), T(1)));
     const auto name = activation_name(f.activation.kind);
     for (std::size_t i = 0; i < z.size(); ++i) {
-        // What is flushed to zero is less than the smallest normal number; selu multiplies it by λ,
-        // silu, gelu and mish by z.
+        // What is flushed to zero is less than the smallest normal number; selu multiplies it by λ
+        // α, silu, gelu and mish by z.
         const Real exact = f.value(z[i], kAlpha), bend = f.slope(z[i], kAlpha);
         const double error =
-            ulps(a[i], exact, std::max(kSelu, std::abs(Real{z[i]})) * Limits::min());
+            ulps(a[i], exact, std::max(kSeluLow, std::abs(Real{z[i]})) * Limits::min());
         CHECK_OR_SAY(error <= (sizeof(T) == 4 ? f.float_ulps : f.double_ulps),
                      name << '(' << z[i] << ") = " << a[i] << ", not " << exact << ": " << error
                           << " ulps");

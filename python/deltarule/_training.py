@@ -214,7 +214,8 @@ class Trainer:
     ) -> History:
         """Train until a rule stops it; call again to go on.
 
-        The arguments are those of ``Network.fit``; three are of this method alone:
+        The arguments are those of ``Network.fit`` (but for `class_weight`, which is part of
+        `sample_weight` here); three are of this method alone:
 
         Parameters
         ----------

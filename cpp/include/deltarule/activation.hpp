@@ -176,7 +176,7 @@ struct Mish {
         const Parts<V> p = parts(z);
         const V both = simd::mul(p.e, simd::add(one, p.e));
         const V g = simd::where_less(z, simd::zero<V>(), both, simd::mul(p.e, both));
-        const V bend = simd::div(simd::mul(simd::mul(four, z), g), p.v);
+        const V bend = simd::div(simd::mul(z, simd::mul(four, g)), p.v); // 4 z may overflow
         return simd::div(simd::add(p.u, bend), p.v);
     }
 };

@@ -10,8 +10,8 @@ namespace deltarule {
 
 // Q(x) = e^(−x²/2) R(x); R is Mills' ratio over √(2π).
 template <class V> struct NormalTail {
-    V density; // e^(−x²/2)
-    V ratio;   // R(x)
+    V density; // e^(−x²/2), with x² as rounded
+    V ratio;   // R(x), less what that rounding does: Q = density · ratio
 };
 
 namespace normal_tail {
@@ -60,7 +60,8 @@ template <class V> NormalTail<V> upper_tail(const V &x) {
     using T = simd::Scalar<V>;
     const V half = simd::broadcast<V>(T(0.5)), four = simd::broadcast<V>(T(4));
     const V one = simd::broadcast<V>(T(1)), square = simd::mul(x, x);
-    // The rounding of x² would cost x²/4 ulps.
+    // The rounding of x² would cost x²/4 ulps. What it takes away is put back into the ratio: in
+    // the density it would be flushed to zero long before the density is.
     const V rest = simd::mul(half, normal_tail::square_rest(x, square));
     const V rounded = simd::exp(simd::negate(simd::mul(half, square)));
     const V t = simd::div(simd::sub(x, four), simd::add(x, four));
@@ -69,7 +70,7 @@ template <class V> NormalTail<V> upper_tail(const V &x) {
     for (std::size_t i = 1; i < coefficients.size(); ++i)
         sum = simd::madd(sum, t, simd::broadcast<V>(coefficients[i]));
     const V ratio = simd::div(sum, simd::madd(simd::broadcast<V>(T(1.5)), x, one));
-    return {simd::nmadd(rounded, rest, rounded), ratio};
+    return {rounded, simd::nmadd(ratio, rest, ratio)};
 }
 
 } // namespace deltarule
