@@ -69,33 +69,37 @@ template <class T> struct Tile {
     bool is_weight;
 };
 
-// `rule` over the packets of a tile, and over its rest with fewer lanes.
+// `rule` over the packets of a tile, and over its rest with fewer lanes. The tile comes as a copy:
+// a reference would be read again after every store.
 template <class Rule, class T>
-void advance(const Tile<T> &tile, const OptimizerSpec &spec, const StepScalars &step,
+void advance(const Tile<T> tile, const OptimizerSpec &spec, const StepScalars &step,
              const rules::State<T> &state) {
     constexpr Index kP = simd::kLanes<T>;
     const Rule rule(spec, step, state);
     const P<T> l2 = rules::constant<T>(tile.is_weight ? step.l2 : 0);
     const P<T> kept = rules::constant<T>(tile.is_weight ? step.kept : 1);
+    T *const theta = tile.theta;
+    const T *const gradient = tile.gradient;
+    const Index count = tile.count;
     const auto all = [&](auto &&gradient_at) {
         const auto packet = [&](Place at) {
-            const P<T> parameter = rules::load(tile.theta, at);
+            const P<T> parameter = rules::load(theta, at);
             const P<T> g = simd::madd(l2, parameter, gradient_at(at));
-            rules::store(tile.theta, rule(at, g, simd::mul(kept, parameter)), at);
+            rules::store(theta, rule(at, g, simd::mul(kept, parameter)), at);
         };
         Index i = 0;
-        for (; i + kP <= tile.count; i += kP)
+        for (; i + kP <= count; i += kP)
             packet({i, kP});
-        if (i < tile.count)
-            packet({i, tile.count - i});
+        if (i < count)
+            packet({i, count - i});
     };
     if (step.gradient_scale == 1 && spec.clip_value == OptimizerSpec::kNone) {
-        all([&](Place at) { return rules::load(tile.gradient, at); });
+        all([&](Place at) { return rules::load(gradient, at); });
     } else {
         const P<T> scale = rules::constant<T>(step.gradient_scale);
         const P<T> bound = rules::constant<T>(spec.clip_value);
         all([&](Place at) {
-            return rules::clamp(simd::mul(scale, rules::load(tile.gradient, at)), bound);
+            return rules::clamp(simd::mul(scale, rules::load(gradient, at)), bound);
         });
     }
 }

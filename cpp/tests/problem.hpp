@@ -132,6 +132,9 @@ template <class T> bool same(deltarule::Trainer<T> &a, deltarule::Trainer<T> &b)
     for (std::size_t i = 0; equal && i < vectors_a.size(); ++i)
         equal = same_bits(vectors_a[i].second->data(), vectors_b[i].second->data(),
                           vectors_a[i].second->size());
+    const auto scalars_a = a.optimizer().scalars(), scalars_b = b.optimizer().scalars();
+    for (std::size_t i = 0; equal && i < scalars_a.size(); ++i)
+        equal = same_bits(*scalars_a[i].second, *scalars_b[i].second);
     for (std::size_t i = 0; equal && i < a.records.size(); ++i)
         equal = same_bits(a.records[i].loss, b.records[i].loss) &&
                 same_bits(a.records[i].validation_loss, b.records[i].validation_loss);
