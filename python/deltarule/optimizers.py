@@ -41,7 +41,7 @@ OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "
 _RATE_AND_PENALTIES = ("learning_rate", "l2", "weight_decay")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Optimizer:
     """What the optimisers share; use one of its subclasses."""
 
@@ -74,11 +74,18 @@ class Optimizer:
         value = _settings.real(setting, getattr(self, setting), below=below, positive=positive)
         _settings.set_field(self, setting, value)
 
+    # Written once: generated anew for each subclass, these would add a quarter to the import.
     def __repr__(self) -> str:
         return _settings.short_repr(self)
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
 
-@dataclass(frozen=True, repr=False)
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class SGD(Optimizer):
     r"""Stochastic gradient descent, with momentum.
 
@@ -132,7 +139,7 @@ class SGD(Optimizer):
     _boolean = ("nesterov",)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Adam(Optimizer):
     r"""Adam: steps of adapted size from running means of the gradient and of its square.
 
@@ -196,7 +203,7 @@ class Adam(Optimizer):
     _boolean = ("amsgrad",)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class AdamW(Adam):
     r"""`Adam` with decoupled weight decay, on by default.
 
@@ -233,7 +240,7 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class RMSprop(Optimizer):
     r"""RMSprop: the gradient over the root of the running mean of its square.
 
@@ -297,7 +304,7 @@ class RMSprop(Optimizer):
     _boolean = ("centered",)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Adagrad(Optimizer):
     r"""Adagrad: steps that shrink where gradients have been large.
 
@@ -349,7 +356,7 @@ class Adagrad(Optimizer):
     _positive = ("epsilon",)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class NAdam(Optimizer):
     r"""Adam with Nesterov's momentum, which grows towards :math:`\beta_1`.
 
@@ -410,7 +417,7 @@ class NAdam(Optimizer):
     _positive = ("epsilon",)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Lion(Optimizer):
     r"""Lion: steps of one size, along the sign of a running mean of the gradient.
 
@@ -461,7 +468,7 @@ class Lion(Optimizer):
     _below_one = ("beta1", "beta2")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class IRpropPlus(Optimizer):
     r"""iRprop+: a step size of each parameter's own, from the signs of its gradient.
 
