@@ -80,3 +80,7 @@ def __getattr__(name: str) -> Any:
 
         return TableModel
     raise AttributeError(f"module 'deltarule' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

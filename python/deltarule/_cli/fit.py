@@ -52,7 +52,7 @@ def add_to(commands: Any) -> None:
     add_setting("hidden", "N,N", "units of the hidden layers; '' for none", type=options.units)
     add_setting("activation", "NAME", f"of the hidden layers: {', '.join(HIDDEN_ACTIVATIONS)}")
     add_setting("dropout", "R", "share of hidden units switched off in training", type=float)
-    add_setting("optimizer", "NAME", " or ".join(optimizers.BY_NAME))
+    add_setting("optimizer", "NAME", ", ".join(optimizers.BY_NAME))
     group.add_argument(
         "--learning-rate", type=float, metavar="R", help="(default: the optimizer's)"
     )

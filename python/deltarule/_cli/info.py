@@ -13,6 +13,7 @@ from deltarule._cli.report import plain
 from deltarule._dispatch import build_info
 from deltarule._model_file import load
 from deltarule._network import Network
+from deltarule._training import Trainer
 
 if TYPE_CHECKING:
     from deltarule._table.columns import Column
@@ -48,8 +49,9 @@ def run(args: Namespace) -> None:
         build = build_info()
         print(_json(build) if args.json else "\n".join(_pairs(build)))
         return
-    model = load(args.model)  # checks everything
     metadata, _ = _file.read_with_checksum(args.model)
+    # Either checks all that is in the file.
+    model = Trainer.resume(args.model).network if "trainer" in metadata else load(args.model)
     metadata = {"file": args.model, "bytes": Path(args.model).stat().st_size} | metadata
     if args.json:
         print(_json(metadata))
