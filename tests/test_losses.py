@@ -431,3 +431,13 @@ def test_class_weights_need_classes(y):
     net = dense((3, 4, 3), ("tanh", "softmax"))
     with pytest.raises(ValueError, match="class_weight needs y of class indices"):
         net.fit(problem(10)[0], y, class_weight="balanced", epochs=1)
+
+
+@pytest.mark.parametrize("statistics", [{}, {"mean": 1.0, "scale": 2.0}])
+def test_log_variances_are_not_rescaled(statistics):
+    net = dr.Network([dr.Input(2), dr.Dense(2), dr.Rescale(**statistics)], seed=0)
+    match = "'gaussian_nll' has logarithms of variances .* leave the layer out"
+    with pytest.raises(ValueError, match=match):
+        net.fit([[1.0, 2.0]], [1.0], loss="gaussian_nll")
+    with pytest.raises(ValueError, match=match):
+        net.evaluate([[1.0, 2.0]], [1.0], loss="gaussian_nll")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deltarule import _settings
+from deltarule import _settings, losses
 from deltarule._layers import (
     ACTIVATIONS,
     Activation,
@@ -196,6 +196,17 @@ def _physical_memory() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not a POSIX system: the allocation decides
         return None
+
+
+def loss_for(layers: Sequence[Layer], loss: object) -> losses.Loss:
+    """Return the loss that a name, an object or None means for a network."""
+    used = losses.resolve(loss, output_activation(layers))
+    if isinstance(used, losses.GaussianNLL) and isinstance(layers[-1], Rescale):
+        raise ValueError(
+            "loss 'gaussian_nll' has logarithms of variances among its outputs, which a Rescale "
+            "layer would scale: leave the layer out"
+        )
+    return used
 
 
 def output_activation(layers: Sequence[Layer]) -> str:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 Metrics = Mapping[str, Callable[..., float]]
 
-_OF_PROBABILITIES = (metrics_module.accuracy, metrics_module.log_loss)
+_OF_PROBABILITIES = (
+    metrics_module.accuracy,
+    metrics_module.balanced_accuracy,
+    metrics_module.f1,
+    metrics_module.auc,
+    metrics_module.log_loss,
+)
 
 
 def compute(

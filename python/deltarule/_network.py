@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from deltarule import _architecture, _evaluation, _settings, _threads, _validation, losses
+from deltarule import _architecture, _evaluation, _settings, _threads, _validation
 from deltarule._network_state import NetworkState
 from deltarule._specs import loss_spec
 from deltarule._summary import summary_table
@@ -336,7 +336,7 @@ class Network(NetworkState):
         return Trace(trace, self._layers, self._core.layout())
 
     def _loss_and_data(self, loss: object, X: Any, y: Any, weight: Any) -> tuple[Loss, Data]:
-        used = losses.resolve(loss, _architecture.output_activation(self._layers))
+        used = _architecture.loss_for(self._layers, loss)
         widths, indices = self._data_widths(used), used.takes_class_indices
         return used, _validation.data(X, y, weight, widths, class_indices=indices)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltarule import _evaluation, _settings, _threads, _validation, losses, optimizers
-from deltarule._architecture import output_activation
+from deltarule import _evaluation, _settings, _threads, _validation, optimizers
+from deltarule._architecture import loss_for
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
 from deltarule._history import History
@@ -82,7 +82,7 @@ class Trainer:
         if not isinstance(network, Network):
             raise TypeError(f"network must be a Network, got {_settings.shown(network)}")
         self.network = network
-        self.loss: Loss = losses.resolve(loss, output_activation(network._layers))
+        self.loss: Loss = loss_for(network._layers, loss)
         self.optimizer: Optimizer = optimizers.resolve(optimizer)
         self.seed = _settings.seed_or_none("seed", seed)
         self.history = History()

@@ -8,9 +8,9 @@ own works too: ``f(y_true, y_pred) -> float`` with arrays of shape (n, n_L), cla
 ``y_pred`` has shape (n, n_L) or (n,). ``y_true`` has the same, or for classes also the class
 indices (n,) or (n, 1). ``weights`` has shape (n,).
 
-`accuracy` and `log_loss` need probabilities. Asked for by name, or as the functions of this
-module, they get probabilities even where the network has a linear output and the loss is a
-cross-entropy: fit and evaluate then turn the logits into probabilities first.
+`accuracy`, `balanced_accuracy`, `f1`, `auc` and `log_loss` need probabilities. Asked for by name,
+or as the functions of this module, they get probabilities even where the network has a linear
+output and the loss is a cross-entropy: fit and evaluate then turn the logits into them first.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from deltarule import _settings
 from deltarule._validation import numbers
 from deltarule._validation import weights as checked_weights
 
-__all__ = ["accuracy", "log_loss", "mae", "r2", "rmse"]
+__all__ = ["accuracy", "auc", "balanced_accuracy", "f1", "log_loss", "mae", "r2", "rmse"]
 
-MetricName = Literal["rmse", "mae", "r2", "accuracy", "log_loss"]
+MetricName = Literal["rmse", "mae", "r2", "accuracy", "balanced_accuracy", "f1", "auc", "log_loss"]
 Metric: TypeAlias = "MetricName | Callable[[NDArray[Any], NDArray[Any]], float]"
 Floats = NDArray[np.float64]
 
@@ -100,9 +100,82 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None 
     0.5
     """
     true, predicted, w = _classes(y_true, y_pred, weights)
-    chosen = predicted[:, 0] > 0.5 if predicted.shape[1] == 1 else predicted.argmax(axis=1)
-    right = (true == chosen) & ~np.isnan(predicted).any(axis=1)  # NaN is never right
-    return float(np.average(right, weights=w))
+    return float(np.average(true == _chosen(predicted), weights=w))
+
+
+def balanced_accuracy(
+    y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None
+) -> float:
+    r"""Mean over the classes of the share of their rows that is right: a rare class counts in full.
+
+    .. math:: \frac{1}{K} \sum_k \frac{\sum_{i: y_i = k} w_i [\hat y_i = k]}{\sum_{i: y_i = k} w_i}
+
+    over the K classes that `y_true` has. Classes are chosen as in `accuracy`.
+
+    Examples
+    --------
+    >>> from deltarule.metrics import balanced_accuracy
+    >>> balanced_accuracy([0, 0, 0, 1], [0.1, 0.2, 0.3, 0.4])
+    0.5
+    """
+    true, predicted, w = _classes(y_true, y_pred, weights)
+    of_class = np.bincount(true, weights=w)
+    right = np.bincount(true, weights=(true == _chosen(predicted)) * (1.0 if w is None else w))
+    return float(np.mean(right[of_class > 0] / of_class[of_class > 0]))
+
+
+def f1(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    r"""Harmonic mean of precision and recall: of class 1 of two, else the mean over the classes.
+
+    .. math:: F_1 = \frac{2 \, TP}{2 \, TP + FP + FN}
+
+    0 where nothing is found and nothing was there. Of several classes those count that are true or
+    chosen anywhere (the *macro* mean). Classes are chosen as in `accuracy`.
+
+    Examples
+    --------
+    >>> from deltarule.metrics import f1
+    >>> f1([0, 1, 1, 1], [0.1, 0.9, 0.8, 0.3])
+    0.8
+    """
+    true, predicted, w = _classes(y_true, y_pred, weights)
+    chosen, n_classes = _chosen(predicted), max(predicted.shape[1], 2)
+    known = chosen >= 0
+    hit = np.bincount(true, (true == chosen) * (1.0 if w is None else w), n_classes)
+    there = np.bincount(true, w, n_classes)
+    said = np.bincount(chosen[known], None if w is None else w[known], n_classes)
+    scores = 2 * hit / np.where(there + said > 0, there + said, 1)
+    return float(scores[1] if n_classes == 2 else scores[there + said > 0].mean())
+
+
+def auc(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+    r"""Area under the ROC curve: how often a row of the class scores above a row of another.
+
+    .. math::
+
+        \sum_{i \in 1} \sum_{j \notin 1} w_i w_j \big( [p_i > p_j] + \tfrac12 [p_i = p_j] \big)
+        \Big/ \sum_{i \in 1} \sum_{j \notin 1} w_i w_j
+
+    Of more than two classes it is the mean over the classes, each against the rest. NaN if a class
+    is absent from `y_true`, or a score is NaN.
+
+    References
+    ----------
+    J. Hanley, B. McNeil, "The meaning and use of the area under a receiver operating
+    characteristic (ROC) curve", Radiology 143 (1982).
+
+    Examples
+    --------
+    >>> from deltarule.metrics import auc
+    >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.75
+    """
+    true, predicted, w = _classes(y_true, y_pred, weights)
+    w = np.ones(len(true)) if w is None else w
+    if predicted.shape[1] <= 2:
+        return _auc(true == 1, predicted[:, -1], w)
+    areas = [_auc(true == k, predicted[:, k], w) for k in range(predicted.shape[1])]
+    return float(np.mean(areas))
 
 
 def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
@@ -131,8 +204,27 @@ def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None 
 
 
 BY_NAME: Mapping[str, Callable[..., float]] = {
-    each.__name__: each for each in (rmse, mae, r2, accuracy, log_loss)
+    each.__name__: each for each in (rmse, mae, r2, accuracy, balanced_accuracy, f1, auc, log_loss)
 }
+
+
+def _chosen(predicted: Floats) -> NDArray[np.int64]:
+    """Return the class (n,) that the scores choose, -1 where one of them is NaN."""
+    chosen = predicted[:, 0] > 0.5 if predicted.shape[1] == 1 else predicted.argmax(axis=1)
+    return np.where(np.isnan(predicted).any(axis=1), -1, chosen).astype(np.int64)
+
+
+def _auc(positive: NDArray[np.bool_], score: Floats, w: Floats) -> float:
+    """Return the area for one class, in one pass over the sorted scores."""
+    if np.isnan(score).any():
+        return np.nan
+    order = np.argsort(score)
+    score, inside, outside = score[order], (w * positive)[order], (w * ~positive)[order]
+    first = np.flatnonzero(np.concatenate([[True], score[1:] != score[:-1]]))  # of equal scores
+    inside, outside = np.add.reduceat(inside, first), np.add.reduceat(outside, first)
+    below = np.cumsum(outside) - outside
+    pairs = inside.sum() * outside.sum()
+    return float(inside @ (below + outside / 2) / pairs) if pairs > 0 else np.nan
 
 
 def _columns(name: str, value: ArrayLike) -> Floats:
