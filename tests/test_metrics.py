@@ -24,7 +24,7 @@ def cases():
             yield pytest.param(true, scores, weights, id=f"{k} columns, weighted={weighted}")
 
 
-@pytest.mark.parametrize(("true", "scores", "weights"), cases())
+@pytest.mark.parametrize(("true", "scores", "weights"), list(cases()))
 def test_metrics_of_classes_are_those_of_scikit_learn(true, scores, weights):
     k = scores.shape[1]
     chosen = (scores[:, 0] > 0.5).astype(int) if k == 1 else scores.argmax(axis=1)
