@@ -12,7 +12,7 @@ import pytest
 import deltarule as dr
 from deltarule import _file
 from deltarule._errors import ModelFileError
-from deltarule._table import frames, section
+from deltarule._table import frames, section, training
 from deltarule._table.encoder import Encoder
 from deltarule._table.model import TableModel
 from deltarule._table.target import Amount, Classes
@@ -378,3 +378,11 @@ def test_a_model_of_a_table_in_format_1_predicts_what_it_did():
     assert loaded.predict(table).tolist() == recorded["predictions"]
     rtol = GOLDEN_FACTOR[level()] * tolerance("float32", 100)
     assert close(loaded.predict_proba(table), recorded["probabilities"], rtol)
+
+
+def test_levels_that_no_model_file_can_hold_are_refused_before_training():
+    words = [f"{i:05d}" + "\u6f22" * 900 for i in range(4000)]
+    table = pl.DataFrame({"text": words * 5, "y": [i / 3 for i in range(20000)]})
+    settings = training.TableSettings(progress=False)
+    with pytest.raises(ValueError, match=r"need \d+ MiB of a model file, .*'text', the largest"):
+        training.prepare(frames.wrap(table), "y", settings)

@@ -184,3 +184,20 @@ def test_targets_that_are_refused(name):
     values, task, match = REFUSED[name]
     with pytest.raises(ValueError, match=match):
         fit(values, task)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([1.0, 2.5, 3.0], "float32"),
+        ([1e8, 1e8 + 1, 1e8 + 2], "float64"),  # float32 has steps of 8 there
+        ([0.5, 1.0, 6e38], "float64"),
+    ],
+)
+def test_the_network_has_the_digits_that_the_numbers_need(values, dtype):
+    assert fit(values, "regression").target.dtype == dtype
+
+
+def test_numbers_whose_squares_overflow_are_named_by_their_row():
+    with pytest.raises(ValueError, match=r"the target 'x', row 2: 1e\+200 is too large"):
+        fit([1.0, 1e200, 3.0], "regression")
