@@ -327,6 +327,8 @@ def hostile():
         "does not fit the network's embedding",
     )
     yield "codes as columns", (*town, "levels"), ["a"], "does not fit the network's embedding"
+    yield "half a character", (*size, "name"), "\ud800", "damaged text"
+    yield "half a character as label", ("target", "labels"), ["a", "b", "\udc80"], "damaged text"
     yield "many columns", ("columns",), [{"kind": "boolean"}] * 10**4, "other keys in a boolean"
     yield "record", ("record",), [], "damaged table section"
     yield "labels of two types", ("target", "labels"), ["a", 1, 2], "damaged target"

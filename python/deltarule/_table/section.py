@@ -102,6 +102,7 @@ def _decode_target(entry: Any) -> Target:
         return Amount(_text(entry["name"]))
     _check_keys("the target", entry, {"kind", "name", "labels"})
     labels: list[Label] = _distinct(entry["labels"])
+    labels = [_text(label) if isinstance(label, str) else label for label in labels]
     of_one_type = len({type(label) for label in labels}) == 1
     if kind != "classes" or not of_one_type or type(labels[0]) not in (str, int, float, bool):
         raise ModelFileError(f"has a damaged target: {shown(entry)}")
@@ -116,6 +117,10 @@ def _check_keys(name: str, entry: Any, keys: set[str]) -> None:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ModelFileError(f"has {shown(value)} in its table section, where text belongs")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # half a character: JSON can spell it, nothing can print it
+        raise ModelFileError(f"has damaged text in its table section: {value!a}") from error
     return value
 
 
