@@ -68,11 +68,13 @@ def test_ctrl_c_warns_and_leaves_a_usable_model(name, settings):
         sent = []
 
         def interrupt():
+            while not getattr(made, "coefs_", None):  # the solver may still be imported
+                time.sleep(0.01)
+            time.sleep(0.5)
             sent.append(time.perf_counter())
             os.kill(os.getpid(), signal.SIGINT)
 
-        timer = threading.Timer(0.7, interrupt)
-        timer.start()
+        threading.Thread(target=interrupt).start()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:

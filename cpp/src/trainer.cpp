@@ -1,4 +1,4 @@
-// The training loop: epochs of steps, a step of gather, forward, loss, recursion, gradient, update.
+// The training loop: epochs of steps, and what ends an epoch and a run.
 #include "deltarule/trainer.hpp"
 
 #include "deltarule/flush_subnormals.hpp"
@@ -81,26 +81,6 @@ Trainer<T>::Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
       of_gradient_(SumOfSquares<T>::of_all(*network_)), epoch_theta_(network_->n_parameters()) {
     state.own_seed = seed.has_value();
     state.seed = seed.value_or(network_->seed());
-}
-
-template <class T> std::uint64_t Trainer<T>::draw_step() const {
-    return state.own_seed ? static_cast<std::uint64_t>(state.step) : network_->n_steps;
-}
-
-// Makes room for batches of `batch` rows, and for evaluating blocks of up to 256 of `rows` rows.
-template <class T>
-void Trainer<T>::prepare(Index batch, Index rows, Index target_width, int n_threads) {
-    // One block is applied from cache, unless its norm comes first.
-    if ((batch > kRowBlock || optimizer_.needs_norm()) && gradient_.size() == 0)
-        gradient_ = Buffer<T>(network_->n_parameters());
-    const Index capacity = std::min(std::max(batch, rows), kRowBlock);
-    if (workspace_ && workspace_->capacity() >= capacity &&
-        workspace_->target_width() == target_width && workspace_->n_threads() >= n_threads)
-        return;
-    workspace_.reset(); // if one of these throws, the next call makes both anew
-    objective_.emplace(*network_, loss_, target_width);
-    workspace_ = std::make_unique<Workspace<T>>(*network_, capacity, target_width, Keep::gradient,
-                                                n_threads);
 }
 
 template <class T> void Trainer<T>::begin_epoch(Run &run) {
@@ -274,20 +254,24 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     }
     run.account(state);
     records.push_back({loss, validation_loss, state.epoch_seconds});
-    const double monitored = run.validation.X ? validation_loss : loss;
+    ++state.epoch;
+    state.in_epoch = false;
+    judge(run.validation.X ? validation_loss : loss, run.options);
+    if (run.options.keep_best)
+        keep_if_best(records.back(), run.team);
+    return std::nullopt;
+}
+
+// Counts the epochs whose monitored loss is no improvement.
+template <class T> void Trainer<T>::judge(double monitored, const RunOptions &options) {
     const bool known = !std::isnan(monitored);
-    const double needed = state.best_loss - run.options.tol;
+    const double needed = state.best_loss - options.tol;
     const bool improved = known && (!state.has_best || monitored < needed ||
-                                    (run.options.ties_improve && monitored == needed));
+                                    (options.ties_improve && monitored == needed));
     state.epochs_since_best = improved ? 0 : state.epochs_since_best + 1;
     if (known && (!state.has_best || monitored < state.best_loss))
         state.best_loss = monitored;
     state.has_best = state.has_best || known;
-    ++state.epoch;
-    state.in_epoch = false;
-    if (run.options.keep_best)
-        keep_if_best(records.back(), run.team);
-    return std::nullopt;
 }
 
 // Copies the network's numbers if the epoch that has just ended is better than the kept one: by
@@ -321,106 +305,6 @@ template <class T> bool Trainer<T>::restore_best() {
     std::copy_n(best_theta_.data(), best_theta_.size(), network_->theta());
     std::copy_n(best_state_.data(), best_state_.size(), network_->state());
     return true;
-}
-
-// l2/2 Σ W², over weights only.
-template <class T> double Trainer<T>::penalty(double total, Team &team) {
-    const double l2 = optimizer_.l2(total);
-    return l2 == 0 ? 0 : 0.5 * l2 * of_weights_(network_->theta(), team);
-}
-
-template <class T> void Trainer<T>::begin_update(const StepFacts &facts) {
-    optimizer_.begin_step(facts);
-    ++state.step;
-    ++network_->n_steps;
-}
-
-// Parameters [first, first + count) from their gradient.
-template <class T>
-void Trainer<T>::apply_to(Index first, Index count, const T *gradient, bool is_weight) {
-    optimizer_.update(first, count, gradient, network_->theta() + first, is_weight);
-}
-
-// Share `part` of `parts` of all parameters, from a whole gradient.
-template <class T> void Trainer<T>::apply_share(const T *gradient, int part, int parts) {
-    for (const LayerLayout &layout : network_->layout()) {
-        const Index W = layout.theta_offset;
-        const Index weights = layout.n_weights();
-        const Index first = W + share_of_columns(weights, part, parts);
-        const Index end = W + share_of_columns(weights, part + 1, parts), b = W + weights;
-        apply_to(first, end - first, gradient + first, true);
-        if (part == parts - 1)
-            apply_to(b, layout.n_parameters - weights, gradient + b, false);
-    }
-}
-
-// The third phase of a step: all parameters from a whole gradient, once its norm is known. False if
-// that is not finite: then nothing was changed.
-template <class T> bool Trainer<T>::clip_and_apply(const T *gradient, StepFacts facts, Team &team) {
-    if (optimizer_.needs_norm())
-        facts.gradient_norm = std::sqrt(of_gradient_(gradient, team));
-    if (!std::isfinite(facts.gradient_norm))
-        return false;
-    begin_update(facts);
-    team.run([&](int t) { apply_share(gradient, t, team.size()); });
-    return true;
-}
-
-// One step on a batch with weights that sum to `total` > 0; `loss` is that before the step. A step
-// whose loss, or norm of the gradient if needed, is not finite is not applied and `loss` not
-// finite. False if abandoned.
-template <class T>
-bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
-                          const Poll &poll, double &loss) {
-    Pass pass;
-    pass.training = true;
-    pass.seed = state.seed;
-    pass.step = draw_step();
-    const double extra = penalty(total, team);
-    const bool at_once = !optimizer_.needs_norm();
-    const auto accept = [&](double value) {
-        if (!std::isfinite(value + extra))
-            return false;
-        if (at_once)
-            begin_update({.total_weight = total, .loss = value + extra});
-        return true;
-    };
-    const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
-        apply_to(first, count, gradient, is_weight);
-    };
-    GradientUse<T> use{gradient_.data(), accept, {}, {}};
-    if (at_once) {
-        use.apply = apply;
-        use.touched = optimizer_.touched(network_->theta());
-    }
-    if (!objective_->evaluate(data, batch, total, pass, *workspace_, team, poll, loss, &use))
-        return false;
-    loss += extra;
-    if (!at_once && std::isfinite(loss) &&
-        !clip_and_apply(gradient_.data(), {.total_weight = total, .loss = loss}, team))
-        loss = std::numeric_limits<double>::quiet_NaN();
-    return true;
-}
-
-template <class T> double Trainer<T>::step(const Examples<T> &data, int n_threads) {
-    FlushSubnormals flush;
-    const Index rows = data.X->rows();
-    Team team(worthwhile_threads(*network_, rows, static_cast<double>(rows), 3, n_threads));
-    prepare(rows, 0, data.y->width(), team.size());
-    const RowOrder order(rows);
-    const Batch batch{&order, 0, rows};
-    const double total = objective_->total_weight(data, batch, *workspace_);
-    if (!(total > 0))
-        throw DataError(std::string(data.names.weight) + " must not be all zero");
-    double loss = 0;
-    train_on(data, batch, total, team, nullptr, loss);
-    return loss;
-}
-
-template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
-    FlushSubnormals flush;
-    Team team(1);
-    return clip_and_apply(gradient, {.loss = loss}, team);
 }
 
 template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Trainer<T>::vectors() {

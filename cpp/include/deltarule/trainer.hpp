@@ -110,6 +110,7 @@ template <class T> class Trainer {
     Status loop(Run &run);
     std::optional<Status> train_batch(Run &run);
     std::optional<Status> end_epoch(Run &run);
+    void judge(double monitored, const RunOptions &options);
     void keep_if_best(const EpochRecord &record, Team &team);
     Status diverged(double loss);
     bool stalled(const RunOptions &options) const;

@@ -1,0 +1,145 @@
+// One step: gather, forward, loss, recursion, gradient; the penalties' part; clipping; the update.
+#include "deltarule/trainer.hpp"
+
+#include "deltarule/flush_subnormals.hpp"
+#include "deltarule/inference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace deltarule {
+
+template <class T> std::uint64_t Trainer<T>::draw_step() const {
+    return state.own_seed ? static_cast<std::uint64_t>(state.step) : network_->n_steps;
+}
+
+// Makes room for batches of `batch` rows, and for evaluating blocks of up to 256 of `rows` rows.
+template <class T>
+void Trainer<T>::prepare(Index batch, Index rows, Index target_width, int n_threads) {
+    // One block is applied from cache, unless its norm comes first.
+    if ((batch > kRowBlock || optimizer_.needs_norm()) && gradient_.size() == 0)
+        gradient_ = Buffer<T>(network_->n_parameters());
+    const Index capacity = std::min(std::max(batch, rows), kRowBlock);
+    if (workspace_ && workspace_->capacity() >= capacity &&
+        workspace_->target_width() == target_width && workspace_->n_threads() >= n_threads)
+        return;
+    workspace_.reset(); // if one of these throws, the next call makes both anew
+    objective_.emplace(*network_, loss_, target_width);
+    workspace_ = std::make_unique<Workspace<T>>(*network_, capacity, target_width, Keep::gradient,
+                                                n_threads);
+}
+
+// l2/2 Σ W², over weights only.
+template <class T> double Trainer<T>::penalty(double total, Team &team) {
+    const double l2 = optimizer_.l2(total);
+    return l2 == 0 ? 0 : 0.5 * l2 * of_weights_(network_->theta(), team);
+}
+
+template <class T> void Trainer<T>::begin_update(const StepFacts &facts) {
+    optimizer_.begin_step(facts);
+    ++state.step;
+    ++network_->n_steps;
+}
+
+// Parameters [first, first + count) from their gradient.
+template <class T>
+void Trainer<T>::apply_to(Index first, Index count, const T *gradient, bool is_weight) {
+    optimizer_.update(first, count, gradient, network_->theta() + first, is_weight);
+}
+
+// Share `part` of `parts` of all parameters, from a whole gradient.
+template <class T> void Trainer<T>::apply_share(const T *gradient, int part, int parts) {
+    for (const LayerLayout &layout : network_->layout()) {
+        const Index W = layout.theta_offset;
+        const Index weights = layout.n_weights();
+        const Index first = W + share_of_columns(weights, part, parts);
+        const Index end = W + share_of_columns(weights, part + 1, parts), b = W + weights;
+        apply_to(first, end - first, gradient + first, true);
+        if (part == parts - 1)
+            apply_to(b, layout.n_parameters - weights, gradient + b, false);
+    }
+}
+
+// The third phase of a step: all parameters from a whole gradient, once its norm is known. False if
+// that is not finite: then nothing was changed.
+template <class T> bool Trainer<T>::clip_and_apply(const T *gradient, StepFacts facts, Team &team) {
+    if (optimizer_.needs_norm())
+        facts.gradient_norm = std::sqrt(of_gradient_(gradient, team));
+    if (!std::isfinite(facts.gradient_norm))
+        return false;
+    begin_update(facts);
+    team.run([&](int t) { apply_share(gradient, t, team.size()); });
+    return true;
+}
+
+// One step on a batch with weights that sum to `total` > 0; `loss` is that before the step. A step
+// whose loss, or norm of the gradient if needed, is not finite is not applied and `loss` not
+// finite. False if abandoned.
+template <class T>
+bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
+                          const Poll &poll, double &loss) {
+    Pass pass;
+    pass.training = true;
+    pass.seed = state.seed;
+    pass.step = draw_step();
+    const double extra = penalty(total, team);
+    const bool at_once = !optimizer_.needs_norm();
+    const auto accept = [&](double value) {
+        if (!std::isfinite(value + extra))
+            return false;
+        if (at_once)
+            begin_update({.total_weight = total, .loss = value + extra});
+        return true;
+    };
+    const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
+        apply_to(first, count, gradient, is_weight);
+    };
+    GradientUse<T> use{gradient_.data(), accept, {}, {}};
+    if (at_once) {
+        use.apply = apply;
+        use.touched = optimizer_.touched(network_->theta());
+    }
+    if (!objective_->evaluate(data, batch, total, pass, *workspace_, team, poll, loss, &use))
+        return false;
+    loss += extra;
+    if (!at_once && std::isfinite(loss) &&
+        !clip_and_apply(gradient_.data(), {.total_weight = total, .loss = loss}, team))
+        loss = std::numeric_limits<double>::quiet_NaN();
+    return true;
+}
+
+template <class T> double Trainer<T>::step(const Examples<T> &data, int n_threads) {
+    FlushSubnormals flush;
+    const Index rows = data.X->rows();
+    Team team(worthwhile_threads(*network_, rows, static_cast<double>(rows), 3, n_threads));
+    prepare(rows, 0, data.y->width(), team.size());
+    const RowOrder order(rows);
+    const Batch batch{&order, 0, rows};
+    const double total = objective_->total_weight(data, batch, *workspace_);
+    if (!(total > 0))
+        throw DataError(std::string(data.names.weight) + " must not be all zero");
+    double loss = 0;
+    train_on(data, batch, total, team, nullptr, loss);
+    return loss;
+}
+
+template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
+    FlushSubnormals flush;
+    Team team(1);
+    return clip_and_apply(gradient, {.loss = loss}, team);
+}
+
+#define DELTARULE_INSTANTIATE(T)                                                                   \
+    template void Trainer<T>::prepare(Index, Index, Index, int);                                   \
+    template std::uint64_t Trainer<T>::draw_step() const;                                          \
+    template bool Trainer<T>::train_on(const Examples<T> &, const Batch &, double, Team &,         \
+                                       const Poll &, double &);                                    \
+    template double Trainer<T>::step(const Examples<T> &, int);                                    \
+    template bool Trainer<T>::apply(const T *, double);
+
+DELTARULE_INSTANTIATE(float)
+DELTARULE_INSTANTIATE(double)
+#undef DELTARULE_INSTANTIATE
+
+} // namespace deltarule
