@@ -18,8 +18,9 @@ SIZES = {  # name: (widths, batch)
     "L": ((784, 512, 512, 10), 128),
     "XL": ((1024, 2048, 2048, 1024), 256),
 }
-LEARNING_RATE = {"sgd": 0.05, "adam": 0.0003}
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+LEARNING_RATE = {"sgd": 0.05, "adam": 0.0003, "adamw": 0.0003}
+BETA1, BETA2, EPSILON, WEIGHT_DECAY = 0.9, 0.999, 1e-8, 0.01
+DROPOUT_RATE, NORM_EPSILON, NORM_MOMENTUM = 0.2, 1e-5, 0.1
 EPOCH_FLOPS, MOST_BATCHES = 1e9, 512
 ROWS_OF_LOSS = 2048  # the final loss is that of the first rows
 
@@ -29,7 +30,8 @@ class Task:
     """One thing to time; it travels to the workers as JSON.
 
     `mode` is "train" (epochs), "step" (one batch again and again), "predict" or "kernel" (a part
-    of a one-layer linear network). `count` is the epochs, steps or calls of one job.
+    of a one-layer linear network). `count` is the epochs, steps or calls of one job. `extra` is a
+    layer in every hidden one: "dropout" after the activation, "layer_norm" or "batch_norm" before.
     """
 
     mode: str
@@ -39,14 +41,19 @@ class Task:
     optimizer: str = "sgd"
     shuffle: bool = False
     part: str = ""
+    extra: str = ""
     count: int = 1
 
     @property
     def loss(self) -> str:
-        """Sgd nets are tanh + mse; adam nets relu + cross-entropy, binary if one wide."""
+        """Sgd nets are tanh + mse; the others relu + cross-entropy, binary if one wide."""
         if self.optimizer == "sgd":
             return "mse"
         return "binary_cross_entropy" if self.sizes[-1] == 1 else "cross_entropy"
+
+    @property
+    def has_norm(self) -> bool:
+        return self.extra.endswith("_norm")
 
     @property
     def activation(self) -> str:
@@ -100,12 +107,14 @@ class Task:
             rows = "row" if self.batch == 1 else "rows"
             return f"{self.label} {widths}, {self.batch} {rows}, {self.activation}"
         order = ", shuffled" if self.shuffle else ""
-        how = f"{self.activation} + {self.loss} + {self.optimizer.upper()}"
+        parts = [self.activation, self.extra.replace("_", " "), self.loss, NAMES[self.optimizer]]
+        how = " + ".join(part for part in parts if part)
         call = "step(), " if self.mode == "step" else ""
         label = "" if self.label.isdigit() else f"{self.label} "  # a sweep's number
         return f"{call}{label}{widths}, batch {self.batch}{order}, {how}"
 
 
+NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 KERNEL_PARTS = {"forward": 1, "gradient": 2, "backward": 3}  # matrix products of each
 
 
@@ -129,38 +138,51 @@ def data(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
-def weights(task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
-    """[(W (n_in, n_out), b (n_out,)), ...], float32: He's scale for relu, Glorot's for tanh."""
+def weights(task: Task) -> list[tuple[np.ndarray, ...]]:
+    """[(W (n_in, n_out), b (n_out,)), ...], float32: He's scale for relu, Glorot's for tanh.
+
+    Hidden layers with a norm also have its gamma and beta (n_out,).
+    """
     rng = np.random.default_rng(2)
     result = []
     for n_in, n_out in pairwise(task.sizes):
         scale = np.sqrt(2 / n_in if task.activation == "relu" else 2 / (n_in + n_out))
         W = rng.standard_normal((n_in, n_out), dtype=np.float32) * np.float32(scale)
         result.append((W, np.zeros(n_out, np.float32)))
+        if task.has_norm and len(result) < len(task.sizes) - 1:
+            result[-1] += (np.ones(n_out, np.float32), np.zeros(n_out, np.float32))
     return result
 
 
 def flatten(layers) -> np.ndarray:
-    """W_1, b_1, W_2, b_2 ... in one vector: deltarule's theta."""
+    """W_1, b_1, gamma_1, beta_1, W_2 ... in one vector: deltarule's theta."""
     return np.concatenate([np.ravel(part) for layer in layers for part in layer])
 
 
-def unflatten(theta: np.ndarray, sizes) -> list[tuple[np.ndarray, np.ndarray]]:
+def unflatten(theta: np.ndarray, task: Task) -> list[tuple[np.ndarray, ...]]:
     """Views of a flat vector, in the shapes of `weights`."""
     result, at = [], 0
-    for n_in, n_out in pairwise(sizes):
-        W = theta[at : at + n_in * n_out].reshape(n_in, n_out)
-        at += n_in * n_out
-        result.append((W, theta[at : at + n_out]))
-        at += n_out
+    for layer in weights(task):
+        ends = at + np.cumsum([part.size for part in layer])
+        result.append(
+            tuple(
+                theta[end - part.size : end].reshape(part.shape)
+                for end, part in zip(ends, layer, strict=True)
+            )
+        )
+        at = ends[-1]
     return result
 
 
 def outputs(task: Task, layers, X, logits: bool = False) -> np.ndarray:
-    """Predictions (n, n_L) in float64."""
+    """Predictions (n, n_L) in float64; a batch norm takes the statistics of these rows."""
     A = X.astype(np.float64)
-    for i, (W, b) in enumerate(layers):
+    for i, (W, b, *norm) in enumerate(layers):
         A = A @ W.astype(np.float64) + b
+        if norm:
+            axis = 0 if task.extra == "batch_norm" else 1
+            deviation = np.sqrt(A.var(axis, keepdims=True) + NORM_EPSILON)
+            A = (A - A.mean(axis, keepdims=True)) / deviation * norm[0] + norm[1]
         if i < len(layers) - 1:
             A = np.tanh(A) if task.activation == "tanh" else np.maximum(A, 0)
     if logits or task.output == "identity":

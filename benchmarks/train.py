@@ -1,9 +1,10 @@
 """Time per training step of whole epochs, by network, optimiser, batch, depth and width.
 
     python -m benchmarks.train [--sizes XS,S] [--optimizer sgd,adam] [--sweep batch,depth,width]
-        [--only race,shuffled,step,fit] [--quick] [--json FILE] [--plot FILE]
+        [--only race,variants,shuffled,step,fit] [--quick] [--json FILE] [--plot FILE]
 
-Also one shuffled race, a single `step` called from Python, and what `fit` costs beyond its steps.
+Also what people train with, AdamW, dropout, layer norm and batch norm; one shuffled race; a single
+`step` called from Python; and what `fit` costs beyond its steps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from benchmarks.command import Session, finish_arguments, names, parser
 from benchmarks.networks import SIZES, Task
 
 OPTIMIZERS = ("sgd", "adam")
-PARTS = ("race", "shuffled", "step", "fit")
+PARTS = ("race", "variants", "shuffled", "step", "fit")
+VARIANTS = (("adamw", ""), ("adam", "dropout"), ("adam", "layer_norm"), ("adam", "batch_norm"))
 SWEEPS = ("batch", "depth", "width")
 BATCHES = (1, 8, 32, 128, 512)
 DEPTHS, DEPTH_WIDTHS, DEPTH_BATCH = (2, 4, 8, 16), (64, 256), 64
@@ -35,6 +37,16 @@ def networks(sizes: list[str], optimizers: list[str]) -> list[Task]:
         Task("train", name, *SIZES[name], optimizer=optimizer)
         for optimizer in optimizers
         for name in sizes
+    ]
+
+
+def variants(sizes: list[str]) -> list[Task]:
+    """What is raced against plain Adam: from S on, where layers are worth a norm."""
+    return [
+        Task("train", name, *SIZES[name], optimizer=optimizer, extra=extra)
+        for optimizer, extra in VARIANTS
+        for name in sizes
+        if name != "XS"
     ]
 
 
@@ -76,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments.sizes = [name for name in arguments.sizes if name != "XL"]
     session, optimizers = Session(arguments), arguments.optimizer
     tasks = networks(arguments.sizes, optimizers) if "race" in arguments.only else []
+    if "variants" in arguments.only:
+        tasks += variants(arguments.sizes)
     if "shuffled" in arguments.only:
         tasks.append(Task("train", "S", *SIZES["S"], shuffle=True))
     found = session.race("train", [epochs_of(task, arguments.seconds) for task in tasks])

@@ -91,7 +91,7 @@ class Worker:
         from benchmarks import networks
 
         if self.task.mode in ("train", "step"):
-            layers = networks.unflatten(np.asarray(self.runner.theta()), self.task.sizes)
+            layers = networks.unflatten(np.asarray(self.runner.theta()), self.task)
             return {"loss": networks.loss(self.task, layers)}
         if self.task.mode == "kernel":
             expected = networks.kernel_reference(self.task)

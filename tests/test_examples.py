@@ -1,19 +1,21 @@
 """Each example runs as a user would run it, and prints the numbers it promises."""
 
+import gzip
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name):
+def run(name, *arguments):
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name],
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -31,7 +33,8 @@ def last_number(pattern, text):
 
 def test_every_example_has_a_test():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
-        "diabetes.py", "digits.py", "own_loop.py", "scikit_learn.py", "watch_backpropagation.py",
+        "diabetes.py", "digits.py", "fashion_mnist.py", "own_loop.py", "scikit_learn.py",
+        "watch_backpropagation.py",
     }  # fmt: skip
 
 
@@ -47,6 +50,37 @@ def test_digits():
     text = run("digits.py")
     assert len(re.findall(r"seed \d: held-out accuracy = ", text)) == 5
     assert last_number("mean accuracy =", text) >= 0.96
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def test_fashion_mnist(tmp_path):
+    """On bars of ten places instead of clothes: the data set is not part of the package."""
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 3000), ("t10k", 500)):
+        y = rng.integers(0, 10, n).astype(np.uint8)
+        X = rng.integers(0, 60, (n, 28, 28)).astype(np.uint8)
+        for image, place in zip(X, y, strict=True):
+            image[2 * place : 2 * place + 3] += 190
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", X)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", y)
+    text = run("fashion_mnist.py", "--data", tmp_path, "--seeds", "2", "--epochs", "2")
+    assert "3000 images to train on, 500 to test on" in text
+    assert float(re.search(r"seed 1: deltarule (\d\.\d+) in", text)[1]) > 0.95
+
+
+def test_fashion_mnist_without_data_says_where_to_get_them(tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "fashion_mnist.py", "--data", tmp_path / "missing"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "dataset-fashion-mnist" in done.stderr
 
 
 def test_own_loop():

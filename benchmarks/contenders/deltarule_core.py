@@ -16,10 +16,22 @@ def version() -> str:
     return f"{info['version']} ({info['cpu_level']}, {info['compiler']})"
 
 
+def layers(task) -> list:
+    """The task's layers, an extra one in each hidden layer."""
+    found = [dr.Input(task.sizes[0])]
+    for units in task.sizes[1:-1]:
+        if task.has_norm:
+            norm = dr.LayerNorm if task.extra == "layer_norm" else dr.BatchNorm
+            found += [dr.Dense(units), norm(), dr.Activation(task.activation)]
+        else:
+            found.append(dr.Dense(units, task.activation))
+        if task.extra == "dropout":
+            found.append(dr.Dropout(networks.DROPOUT_RATE))
+    return [*found, dr.Dense(task.sizes[-1], task.output)]
+
+
 def network(task) -> dr.Network:
-    net = dr.Network(
-        list(task.sizes), activation=task.activation, output=task.output, dtype="float32", seed=0
-    )
+    net = dr.Network(layers(task), dtype="float32", seed=0)
     net.theta[:] = networks.flatten(networks.weights(task))
     return net
 
@@ -28,7 +40,10 @@ def optimizer(task):
     rate = task.learning_rate
     if task.optimizer == "sgd":
         return dr.SGD(learning_rate=rate)
-    return dr.Adam(rate, beta1=networks.BETA1, beta2=networks.BETA2, epsilon=networks.EPSILON)
+    settings = {"beta1": networks.BETA1, "beta2": networks.BETA2, "epsilon": networks.EPSILON}
+    if task.optimizer == "adamw":
+        return dr.AdamW(rate, weight_decay=networks.WEIGHT_DECAY, **settings)
+    return dr.Adam(rate, **settings)
 
 
 class Train:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks import networks
+from benchmarks.contenders import Cannot
 
 
 def version() -> str:
@@ -19,11 +20,13 @@ class Net:
     """Forward, backward and update of one batch, in buffers of its own."""
 
     def __init__(self, task):
+        if task.extra:
+            raise Cannot(f"the reference has no {task.extra}")
         self.task, self.n_layers = task, len(task.sizes) - 1
         self.flat = networks.flatten(networks.weights(task))
         self.grad = np.zeros_like(self.flat)
-        self.layers = networks.unflatten(self.flat, task.sizes)
-        self.grads = networks.unflatten(self.grad, task.sizes)
+        self.layers = networks.unflatten(self.flat, task)
+        self.grads = networks.unflatten(self.grad, task)
         self.A = [np.empty((task.batch, n), np.float32) for n in task.sizes]
         self.deltas = [np.empty_like(A) for A in self.A]
         self.start = self.flat.copy()
@@ -94,6 +97,9 @@ class Net:
             g *= np.float32(rate)
             self.flat -= g
             return
+        if self.task.optimizer == "adamw":
+            for W, _ in self.layers:
+                W *= np.float32(1 - rate * networks.WEIGHT_DECAY)
         beta1, beta2 = networks.BETA1, networks.BETA2
         self.t += 1
         self.m *= np.float32(beta1)

@@ -23,6 +23,8 @@ def version() -> str:
 
 def model(task, X, y):
     """A model with the task's initial weights, made ready by one step that hardly moves."""
+    if task.extra or task.optimizer == "adamw":
+        raise Cannot(f"has no {task.extra or task.optimizer}")
     regression = task.loss == "mse"
     rate = task.learning_rate * (2 / task.sizes[-1] if regression else 1)
     made = (MLPRegressor if regression else MLPClassifier)(

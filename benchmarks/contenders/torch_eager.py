@@ -6,6 +6,7 @@ Tensors go in and come out: no conversion from or to NumPy is inside the clock.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,14 @@ LOSSES = {
 }
 
 
+NORMS = {
+    "layer_norm": partial(torch.nn.LayerNorm, eps=networks.NORM_EPSILON),
+    "batch_norm": partial(
+        torch.nn.BatchNorm1d, eps=networks.NORM_EPSILON, momentum=networks.NORM_MOMENTUM
+    ),
+}
+
+
 def version() -> str:
     return torch.__version__
 
@@ -27,13 +36,19 @@ def version() -> str:
 def module(task, output: bool = False) -> torch.nn.Sequential:
     """The network with the task's weights; `output` adds sigmoid or softmax for prediction."""
     parts = []
-    for W, b in networks.weights(task):
+    for W, b, *norm in networks.weights(task):
         linear = torch.nn.utils.skip_init(torch.nn.Linear, *W.shape)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(W.T.copy()))
             linear.bias.copy_(torch.from_numpy(b))
-        parts += [linear, torch.nn.Tanh() if task.activation == "tanh" else torch.nn.ReLU()]
-    parts.pop()
+        parts.append(linear)
+        if norm:
+            parts.append(NORMS[task.extra](W.shape[1]))
+        parts.append(torch.nn.Tanh() if task.activation == "tanh" else torch.nn.ReLU())
+        if task.extra == "dropout":
+            parts.append(torch.nn.Dropout(networks.DROPOUT_RATE))
+    while not isinstance(parts[-1], torch.nn.Linear):
+        parts.pop()
     if output and task.output == "sigmoid":
         parts.append(torch.nn.Sigmoid())
     if output and task.output == "softmax":
@@ -59,14 +74,22 @@ class Step:
                 p.copy_(start)
         if task.optimizer == "sgd":
             self.optimizer = torch.optim.SGD(parameters, lr=task.learning_rate, fused=True)
-        else:
-            self.optimizer = torch.optim.Adam(
-                parameters,
-                lr=task.learning_rate,
-                betas=(networks.BETA1, networks.BETA2),
-                eps=networks.EPSILON,
-                fused=True,
-            )
+            return
+        settings = {
+            "lr": task.learning_rate,
+            "betas": (networks.BETA1, networks.BETA2),
+            "eps": networks.EPSILON,
+            "fused": True,
+        }
+        if task.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(parameters, **settings)
+            return
+        groups = [  # deltarule decays weights only
+            {"params": [p for p in parameters if p.ndim == 2]},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        settings["weight_decay"] = networks.WEIGHT_DECAY
+        self.optimizer = torch.optim.AdamW(groups, **settings)
 
     def context(self):
         return torch.autocast("cpu", dtype=torch.bfloat16) if self.autocast else nullcontext()
@@ -87,10 +110,7 @@ class Step:
             self.step(self.X, self.y)
 
     def theta(self):
-        linears = [part for part in self.module if isinstance(part, torch.nn.Linear)]
-        return networks.flatten(
-            [(part.weight.detach().numpy().T, part.bias.detach().numpy()) for part in linears]
-        )
+        return networks.flatten([[p.detach().numpy().T for p in self.module.parameters()]])
 
 
 class Train(Step):
