@@ -9,6 +9,7 @@ written with 2.13) only deltarule trains.
 import argparse
 import gzip
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ LEARNING_RATE, BATCH_SIZE = 0.001, 128
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An array of bytes from a gzipped IDX file: its number of dimensions, its shape, its data."""
+    """Return the bytes of a gzipped IDX file: a number of dimensions, a shape, the data."""
     content = gzip.decompress(path.read_bytes())
     n_dimensions = content[3]
     shape = np.frombuffer(content, ">i4", n_dimensions, offset=4)
@@ -51,12 +52,12 @@ def train_deltarule(train, test, seed: int, epochs: int) -> tuple[float, float]:
 
 
 def train_torch(train, test, seed: int, epochs: int) -> tuple[float, float]:
-    """The same in PyTorch: tensors made before the clock, whole batches indexed, fused Adam."""
+    """Do the same in PyTorch: tensors made before the clock, batches indexed, fused Adam."""
     X, y, X_test, y_test = (torch.from_numpy(part) for part in (*train, *test))
     torch.manual_seed(seed)
     started = time.perf_counter()
     parts = []
-    for n_in, n_out in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+    for n_in, n_out in pairwise(WIDTHS):
         linear = torch.nn.Linear(n_in, n_out)
         torch.nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         torch.nn.init.zeros_(linear.bias)
