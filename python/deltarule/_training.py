@@ -25,7 +25,7 @@ from deltarule.metrics import resolve as resolve_metrics
 
 if TYPE_CHECKING:
     from deltarule.callbacks import Callback
-    from deltarule.losses import Loss, LossName
+    from deltarule.losses import Loss, LossFunction, LossName
     from deltarule.metrics import Metric
     from deltarule.optimizers import Optimizer, OptimizerName
 
@@ -40,7 +40,7 @@ class Trainer:
     ----------
     network : Network
         The network; its ``theta`` is trained in place.
-    loss : str or Loss, optional
+    loss : str, Loss or function, optional
         See `deltarule.losses`; None takes the loss matched to the output activation.
     optimizer : str or Optimizer, default "adam"
         ``"sgd"``, ``"adam"``, ... or an object of `deltarule.optimizers`.
@@ -75,7 +75,7 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        loss: LossName | Loss | None = None,
+        loss: LossName | Loss | LossFunction | None = None,
         optimizer: OptimizerName | Optimizer = "adam",
         seed: int | None = None,
     ) -> None:
