@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltarule import _settings, _validation
-from deltarule.losses import Loss, LossFunction
 from deltarule._validation import Array
+from deltarule.losses import Loss, LossFunction
 
 
 @dataclass(frozen=True, repr=False)
