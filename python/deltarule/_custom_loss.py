@@ -112,8 +112,9 @@ class Custom(Loss):
         name = name_of(self.function)
         array = _validation.numbers(f"what loss {name} returns as {what}", value)
         if array.shape != shape:
+            found = array.shape if array.ndim else _settings.shown(value)
             raise ValueError(
-                f"loss {name} must return {what} of shape {shape}, {hint}, got {array.shape}"
+                f"loss {name} must return {what} of shape {shape}, {hint}, got {found}"
             )
         return array
 
