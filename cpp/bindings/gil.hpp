@@ -9,12 +9,26 @@
 #include <chrono>
 #include <cxxabi.h>
 #include <thread>
+#include <utility>
 
 namespace deltarule::bindings {
 
 [[noreturn]] inline void sleep_for_ever() {
     for (;;)
         std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
+// What f returns; a thread that CPython ends in f sleeps.
+template <class F> auto unless_ended(F &&f) {
+#if defined(__GLIBCXX__)
+    try {
+        return std::forward<F>(f)();
+    } catch (abi::__forced_unwind &) {
+        sleep_for_ever();
+    }
+#else
+    return std::forward<F>(f)();
+#endif
 }
 
 // Without the GIL for a scope, and with it again between take() and give().
@@ -27,19 +41,23 @@ class ReleaseGil {
 
     void give() { state_ = PyEval_SaveThread(); }
     void take() {
-#if defined(__GLIBCXX__)
-        try {
-            PyEval_RestoreThread(state_);
-        } catch (abi::__forced_unwind &) {
-            sleep_for_ever();
-        }
-#else
-        PyEval_RestoreThread(state_);
-#endif
+        unless_ended([this] { PyEval_RestoreThread(state_); });
     }
 
   private:
     PyThreadState *state_ = nullptr;
+};
+
+// With the GIL for a scope, whether or not this thread has it.
+class TakeGil {
+  public:
+    TakeGil() : state_(unless_ended([] { return PyGILState_Ensure(); })) {}
+    ~TakeGil() { PyGILState_Release(state_); }
+    TakeGil(const TakeGil &) = delete;
+    TakeGil &operator=(const TakeGil &) = delete;
+
+  private:
+    PyGILState_STATE state_;
 };
 
 } // namespace deltarule::bindings

@@ -1,4 +1,5 @@
 // The plain structs that say what to build and how to run it.
+#include "custom_loss.hpp"
 #include "register.hpp"
 
 #include "deltarule/trainer.hpp"
@@ -65,7 +66,15 @@ void register_loss(py::module_ &m) {
         .def_readwrite("gamma", &L::gamma)
         .def_readwrite("squared", &L::squared)
         .def_readwrite("quantiles", &L::quantiles)
-        .def_readwrite("alpha", &L::alpha);
+        .def_readwrite("alpha", &L::alpha)
+        .def(
+            "set_custom",
+            [](L &spec, const py::object &loss, Index target_width) {
+                spec.function = std::make_shared<PythonLoss>(loss);
+                spec.target_width = target_width;
+            },
+            "loss"_a, "target_width"_a);
+    py::register_local_exception_translator(&raise_bad_result);
 }
 
 // Calls f(name, member) for every setting of an optimiser but its name.

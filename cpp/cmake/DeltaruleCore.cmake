@@ -8,7 +8,7 @@ set(DELTARULE_SOURCES
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 
-set(DELTARULE_BINDINGS arrays module register_network register_random
+set(DELTARULE_BINDINGS arrays custom_loss module register_network register_random
                        register_small_predictor register_sparse register_specs
                        register_trainer)
 list(TRANSFORM DELTARULE_BINDINGS PREPEND "${PROJECT_SOURCE_DIR}/cpp/bindings/")

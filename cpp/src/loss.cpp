@@ -38,7 +38,7 @@ using losses::Weights;
 
 namespace {
 
-constexpr std::array<std::string_view, 13> kNames = {"mse",
+constexpr std::array<std::string_view, 14> kNames = {"mse",
                                                      "mae",
                                                      "huber",
                                                      "binary_cross_entropy",
@@ -50,7 +50,8 @@ constexpr std::array<std::string_view, 13> kNames = {"mse",
                                                      "gaussian_nll",
                                                      "gamma",
                                                      "focal",
-                                                     "hinge"};
+                                                     "hinge",
+                                                     "custom"};
 
 // The output activations that a loss accepts, in words; null if all.
 const char *accepted_outputs(LossKind loss) {
@@ -106,7 +107,13 @@ bool sums_classes(LossKind loss, ActivationKind output) {
            (loss == LossKind::focal && output == ActivationKind::softmax);
 }
 
+bool takes_any_width(const LossSpec &spec) {
+    return spec.kind == LossKind::custom && spec.target_width < 0;
+}
+
 Index real_target_width(const LossSpec &spec, Index n_outputs) {
+    if (spec.kind == LossKind::custom)
+        return spec.target_width;
     if (spec.kind == LossKind::gaussian_nll)
         return n_outputs / 2;
     return spec.kind == LossKind::quantile && spec.quantiles.size() > 1 ? 1 : n_outputs;
@@ -156,7 +163,7 @@ std::string_view loss_name(LossKind kind) { return kNames[static_cast<std::size_
 
 bool accepts_target_width(const LossSpec &spec, ActivationKind output, Index n_outputs,
                           Index width) {
-    return width == real_target_width(spec, n_outputs) ||
+    return width == real_target_width(spec, n_outputs) || takes_any_width(spec) ||
            (width == 1 && sums_classes(spec.kind, output));
 }
 
@@ -176,11 +183,13 @@ Loss::Loss(const LossSpec &spec, ActivationKind output, Index n_outputs, Index t
                                     "' needs an output activation of " +
                                     accepted_outputs(spec.kind) + ", the network's is '" +
                                     std::string(activation_name(output)) + "'");
+    if (spec.kind == LossKind::custom && !spec.function)
+        throw std::invalid_argument("loss 'custom' needs a function");
     sums_classes_ = sums_classes(spec.kind, output);
     check_outputs(spec, sums_classes_, n_outputs);
     class_index_ = sums_classes_ && target_width == 1;
     const Index expected = class_index_ ? 1 : real_target_width(spec, n_outputs);
-    if (target_width != expected)
+    if (target_width != expected && !takes_any_width(spec))
         throw std::invalid_argument("y must have " + std::to_string(expected) +
                                     (expected == n_outputs ? " columns, one for each output, got "
                                                            : " columns for this loss, got ") +
@@ -195,6 +204,8 @@ Loss::Loss(const LossSpec &spec, ActivationKind output, Index n_outputs, Index t
 template <class T>
 void Loss::operator()(Index n, Columns<const T> out, Columns<const T> y, const T *w,
                       double total_weight, double *losses, Columns<T> d) const {
+    if (is_custom())
+        return custom(n, out, y, w, total_weight, losses, d);
     // ℓ is the mean over outputs, or for cross-entropy the sum over classes.
     const Index terms = spec_.kind == LossKind::gaussian_nll ? target_width_ : n_outputs_;
     const double part = sums_classes_ ? 1.0 : 1.0 / static_cast<double>(terms);
@@ -240,8 +251,23 @@ void Loss::operator()(Index n, Columns<const T> out, Columns<const T> y, const T
         if (spec_.squared)
             return run(SquaredHinge{});
         return run(Hinge{});
-    case LossKind::cross_entropy:
-        break; // a sum over classes
+    case LossKind::cross_entropy: // a sum over classes
+    case LossKind::custom:
+        break;
+    }
+}
+
+// ℓ_i and ∂ℓ_i/∂a from outside, times w_i and w_i / total_weight.
+template <class T>
+void Loss::custom(Index n, Columns<const T> a, Columns<const T> y, const T *w, double total_weight,
+                  double *losses, Columns<T> d) const {
+    (*spec_.function)(LossCall<T>{n, n_outputs_, target_width_, a, y, losses, d});
+    for (Index j = 0; j < n; ++j) {
+        const double weight = w ? static_cast<double>(w[j]) : 1.0;
+        losses[j] *= weight;
+        const T factor = static_cast<T>(weight / total_weight);
+        for (Index i = 0; d && i < n_outputs_; ++i)
+            d.column(j)[i] *= factor;
     }
 }
 

@@ -184,7 +184,8 @@ void Objective<T>::losses(Index first, Index n, bool weighted, double total_weig
 // A block of rows on its way through the network, as tasks in order: gather; forward, a layer at a
 // time; loss; and back, slope and recursion of a layer at a time. A task is shared out among the
 // threads by columns, or, in a layer that the network splits, by units. Tasks by columns need
-// nothing of the other threads, so that those that follow each other are one phase.
+// nothing of the other threads, so that those that follow each other are one phase. A loss from
+// outside is a phase of the calling thread alone.
 template <class T> struct Objective<T>::Block {
     const Objective &objective;
     const Examples<T> &data;
@@ -202,6 +203,7 @@ template <class T> struct Objective<T>::Block {
     // The lowest layer with parameters has a slope and no recursion.
     const Index back = keep == Keep::outputs ? 0 : 2 * (n_layers - lowest) - 1;
     const Index end = loss + 1 + std::max<Index>(back, 0);
+    const Index alone = objective.calls_out() ? loss : -1;
 
     std::size_t layer_of(Index task) const {
         return static_cast<std::size_t>(task < loss ? task - 1
@@ -220,8 +222,10 @@ template <class T> struct Objective<T>::Block {
             Index next = task + 1;
             if (by_units(task)) {
                 team.run([&](int t) { do_units(task, t); });
+            } else if (task == alone) {
+                do_loss(0, batch.count);
             } else {
-                while (next < end && !by_units(next))
+                while (next < end && next != alone && !by_units(next))
                     ++next;
                 team.run([&](int t) { do_columns(task, next, t); });
             }
@@ -237,6 +241,10 @@ template <class T> struct Objective<T>::Block {
             network.recursion_units(l, w, batch.count, t, team.size(), w.scratch(t));
     }
 
+    void do_loss(Index first, Index n) const {
+        objective.losses(first, n, data.weight != nullptr, total_weight, w, keep);
+    }
+
     void do_columns(Index task, Index last, int t) const {
         const Index first = share_of_columns(batch.count, t, team.size());
         const Index n = share_of_columns(batch.count, t + 1, team.size()) - first;
@@ -248,7 +256,7 @@ template <class T> struct Objective<T>::Block {
             if (task == 0)
                 objective.gather(data, {batch.order, batch.first + first, n}, w, first);
             else if (task == loss)
-                objective.losses(first, n, data.weight != nullptr, total_weight, w, keep);
+                do_loss(first, n);
             else if (task < loss)
                 network.forward(layer_of(task), w, first, n, here, w.scratch(t));
             else if (is_recursion(task))

@@ -158,6 +158,11 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
         else if (state.in_epoch)
             restore_epoch_start();
         throw;
+    } catch (...) { // of a loss from outside: the last finished step stays
+        if (state.step == run.first_step)
+            state.in_epoch = state.in_epoch && was_in_epoch;
+        run.account(state);
+        throw;
     }
 }
 
@@ -223,7 +228,8 @@ template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
         state.weight_sum += counts;
     }
     state.position += batch.count;
-    run.work += batch.count * (network_->n_parameters() + 64) * 3;
+    run.work += objective_->calls_out() ? Run::kClockWork
+                                        : batch.count * (network_->n_parameters() + 64) * 3;
     return std::nullopt;
 }
 

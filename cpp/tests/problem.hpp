@@ -6,6 +6,7 @@
 #include "values.hpp"
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,31 @@ template <class T> struct Problem {
         return {X.source(), y.source(), weighted ? weight.source() : nullptr};
     }
     static deltarule::Examples<T> none() { return {}; }
+};
+
+// The sum of squares over the outputs, from outside. It throws in call number `fails_in`.
+struct SquaredError final : deltarule::LossFunction {
+    explicit SquaredError(int fails_in = -1) : fails_in_(fails_in) {}
+    void operator()(const deltarule::LossCall<float> &call) const override { compute(call); }
+    void operator()(const deltarule::LossCall<double> &call) const override { compute(call); }
+    int n_calls() const { return n_calls_; }
+
+  private:
+    template <class T> void compute(const deltarule::LossCall<T> &call) const {
+        if (n_calls_++ == fails_in_)
+            throw std::domain_error("from outside");
+        for (Index j = 0; j < call.n; ++j) {
+            call.losses[j] = 0;
+            for (Index i = 0; i < call.n_outputs; ++i) {
+                const T r = call.a.column(j)[i] - call.y.column(j)[i];
+                call.losses[j] += static_cast<double>(r * r);
+                if (call.d)
+                    call.d.column(j)[i] = 2 * r;
+            }
+        }
+    }
+    int fails_in_;
+    mutable int n_calls_ = 0;
 };
 
 // Everything a step can meet: packets with tails, virtual lanes, masks.

@@ -118,6 +118,25 @@ TEST(steps_of_a_run_allocate_nothing) {
         }
 }
 
+TEST(steps_with_a_loss_from_outside_allocate_nothing) {
+    const Problem<float> problem(700);
+    LossSpec loss;
+    loss.kind = LossKind::custom;
+    loss.function = std::make_shared<check::SquaredError>();
+    Trainer<float> trainer(check::small_network<float>(), loss, check::optimizers()[3],
+                           std::nullopt);
+    trainer.records.reserve(10'000);
+    RunOptions options{.batch_size = 300, .epochs = 100'000};
+    const Examples<float> data = problem.examples();
+    const auto steps = [&](std::int64_t n) {
+        options.max_steps = n;
+        CHECK(trainer.run(data, data, options, nullptr) == Status::max_steps);
+    };
+    steps(1);
+    const long fixed = allocations_in([&] { steps(1); });
+    CHECK_EQ(allocations_in([&] { steps(100); }), fixed);
+}
+
 TEST(steps_of_threads_allocate_nothing) {
     for (const auto &network : {check::large_network<float>(), check::coded_network<float>(401)}) {
         Problem<float> problem(512);

@@ -417,6 +417,48 @@ TEST(batches_without_weight_are_skipped) {
     }
 }
 
+// On any number of threads: once a block, on the calling thread; what it throws is the caller's,
+// after whole steps, and the run goes on from there.
+TEST(a_loss_from_outside) {
+    const auto run = []<class T>(T, int n_threads) {
+        const Problem<T> problem(600);
+        const Examples<T> data = problem.examples();
+        RunOptions options{.batch_size = 300, .epochs = 3, .n_threads = n_threads};
+        const auto trainer_of = [](std::shared_ptr<check::SquaredError> function) {
+            LossSpec loss;
+            loss.kind = LossKind::custom;
+            loss.function = std::move(function);
+            return Trainer<T>(check::large_network<T>(), loss, check::optimizers()[3], 7);
+        };
+        const auto counted = std::make_shared<check::SquaredError>();
+        Trainer<T> whole = trainer_of(counted), failing = trainer_of(nullptr);
+        whole.run(data, Problem<T>::none(), options, nullptr);
+        CHECK_EQ(counted->n_calls(), 3 * 2 * 2); // epochs, batches, blocks
+        bool refused = false;
+        try {
+            failing.step(data, n_threads);
+        } catch (const std::invalid_argument &) {
+            refused = true; // no function
+        }
+        CHECK(refused);
+        Trainer<T> paused = trainer_of(std::make_shared<check::SquaredError>(7));
+        bool thrown = false;
+        try {
+            paused.run(data, Problem<T>::none(), options, nullptr);
+        } catch (const std::domain_error &) {
+            thrown = true;
+        }
+        CHECK(thrown);
+        CHECK_EQ(paused.state.step, 3);
+        paused.run(data, Problem<T>::none(), options, nullptr);
+        CHECK(same(whole, paused));
+    };
+    for (const int n_threads : {1, 2, 5}) {
+        run(float(), n_threads);
+        run(double(), n_threads);
+    }
+}
+
 TEST(subnormals_are_flushed_inside_only) {
     const auto run = []<class T>(T, int n_threads) {
         const Problem<T> problem(600);

@@ -3,7 +3,8 @@
 The section is ``{"loss", "optimizer", "seed", "scalars", "history", "stopped_by"}``: the core's
 counters and sums as numbers, its vectors as tensors ``trainer.<vector>``, and the history's columns
 as tensors ``trainer.history.<key>``. A trainer that keeps its best epoch adds
-``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state.
+``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state. Of a loss of
+the user's own there is only what it is called: ``{"name": "custom", "function"}``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltarule import _file, _settings, losses, optimizers
+from deltarule._custom_loss import name_of
 from deltarule._errors import ModelFileError
 from deltarule._history import STOPPED_BY, History
 from deltarule._model_file import (
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_by"})
 _BEST = {"epoch": int, "loss": float, "validated": bool}
+_OF_CUSTOM = frozenset({"name", "function"})
 _NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -43,7 +46,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Write a trainer and its network as a checkpoint."""
     history = trainer.history
     section: Json = {
-        "loss": {"name": trainer.loss.name, **asdict(trainer.loss)},
+        "loss": _described(trainer.loss),
         "optimizer": {"name": trainer.optimizer.name, **asdict(trainer.optimizer)},
         "seed": trainer.seed,
         "scalars": {key: _encode(value) for key, value in trainer._core.scalars().items()},
@@ -58,8 +61,18 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     _file.write(path, {**describe(trainer.network), "trainer": section}, tensors)
 
 
-def resume(make: type[Trainer], path: str | os.PathLike[str]) -> Trainer:
-    """Return the trainer of a checkpoint."""
+def _described(loss: losses.Loss) -> Json:
+    if isinstance(loss, losses.Custom):
+        return {"name": loss.name, "function": name_of(loss.function)}
+    return {"name": loss.name, **asdict(loss)}
+
+
+def resume(make: type[Trainer], path: str | os.PathLike[str], loss: object = None) -> Trainer:
+    """Return the trainer of a checkpoint; `loss` is that of the user's own, if it has one."""
+    if not (loss is None or isinstance(loss, losses.Custom)):
+        if isinstance(loss, (losses.Loss, type)) or not callable(loss):
+            raise TypeError(f"loss must be a function or a Custom, got {_settings.shown(loss)}")
+        loss = losses.Custom(loss)
     metadata, tensors = _file.read(path)
     with naming(path):
         section = metadata.get("trainer")
@@ -68,9 +81,9 @@ def resume(make: type[Trainer], path: str | os.PathLike[str]) -> Trainer:
         check_keys("trainer", section, _KEYS, _KEYS | {"best"})
         own, of_history, of_trainer = _sorted_out(tensors)
         network = rebuild(metadata, own, allow_nonfinite=False)
-        loss = _decode_settings("loss", section["loss"], losses.BY_NAME)
+        used = _loss_of(section["loss"], loss)
         optimizer = _decode_settings("optimizer", section["optimizer"], optimizers.BY_NAME)
-        trainer: Trainer = accepted(make, network, loss, optimizer, section["seed"])
+        trainer: Trainer = accepted(make, network, used, optimizer, section["seed"])
         _restore_core(trainer, section, of_trainer)
         trainer.history = _decode_history(section, of_history)
         network._history = trainer.history
@@ -90,6 +103,22 @@ def _sorted_out(
         else:
             own[name] = tensor
     return own, of_history, of_trainer
+
+
+def _loss_of(entry: Any, given: losses.Loss | None) -> losses.Loss:
+    """Return the loss that the JSON describes, which for one of the user's own is the given one."""
+    if isinstance(entry, dict) and entry.get("name") == "custom":
+        check_keys("loss", entry, _OF_CUSTOM, _OF_CUSTOM)
+        if given is None:
+            raise ValueError(
+                "loss must be given: the checkpoint is of a training with a loss of the user's "
+                f"own, {_settings.shown(entry['function'])}, and a file holds no code"
+            )
+        return given
+    used: losses.Loss = _decode_settings("loss", entry, losses.BY_NAME)
+    if given is not None:
+        raise ValueError(f"loss must be left out, got {given!r}: the checkpoint has {used!r}")
+    return used
 
 
 def _decode_settings(name: str, entry: Any, table: Mapping[str, Any]) -> Any:

@@ -68,6 +68,7 @@ class LossSpec:
     def __init__(
         self, name: str, *, delta: float = 1.0, scale: float = 1.0, gradient_scale: float = 1.0
     ) -> None: ...
+    def set_custom(self, loss: object, target_width: int) -> None: ...
 
 @final
 class OptimizerSpec:

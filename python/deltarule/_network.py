@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deltarule._history import History
     from deltarule._layers import Activation, ActivationName, Layer
     from deltarule.callbacks import Callback
-    from deltarule.losses import Loss, LossName
+    from deltarule.losses import Loss, LossFunction, LossName
     from deltarule.metrics import Metric
     from deltarule.optimizers import Optimizer, OptimizerName
 
@@ -163,7 +163,7 @@ class Network(NetworkState):
         self,
         X: MatrixLike,
         y: ArrayLike,
-        loss: LossName | Loss | None = None,
+        loss: LossName | Loss | LossFunction | None = None,
         metrics: Sequence[Metric] = (),
         *,
         sample_weight: ArrayLike | None = None,
@@ -175,7 +175,7 @@ class Network(NetworkState):
         ----------
         X, y, sample_weight : array_like
             As in `fit`.
-        loss : str or Loss, optional
+        loss : str, Loss or function, optional
             None takes the loss matched to the output activation.
         metrics : sequence of str or callable
             See `deltarule.metrics`.
@@ -211,7 +211,7 @@ class Network(NetworkState):
         self,
         X: MatrixLike,
         y: ArrayLike,
-        loss: LossName | Loss | None = None,
+        loss: LossName | Loss | LossFunction | None = None,
         *,
         sample_weight: ArrayLike | None = None,
         training: bool = False,
@@ -222,7 +222,7 @@ class Network(NetworkState):
         ----------
         X, y, sample_weight : array_like
             The batch, as in `fit`.
-        loss : str or Loss, optional
+        loss : str, Loss or function, optional
             None takes the loss matched to the output activation.
         training : bool, default False
             Draw dropout masks, from ``net.seed`` and ``net.n_steps``.
@@ -299,7 +299,7 @@ class Network(NetworkState):
         self,
         X: MatrixLike,
         y: ArrayLike,
-        loss: LossName | Loss | None = None,
+        loss: LossName | Loss | LossFunction | None = None,
         *,
         sample_weight: ArrayLike | None = None,
         training: bool = False,
@@ -340,8 +340,8 @@ class Network(NetworkState):
         widths, indices = self._data_widths(used), used.takes_class_indices
         return used, _validation.data(X, y, weight, widths, class_indices=indices)
 
-    def _data_widths(self, loss: Loss) -> tuple[int, int]:
-        """Return the width of X, and that of a y of real numbers under a loss."""
+    def _data_widths(self, loss: Loss) -> tuple[int, int | None]:
+        """Return the width of X, and that of a y of real numbers under a loss, None if any."""
         n_inputs, n_outputs = self._widths
         return n_inputs, loss._target_width(n_outputs)
 
@@ -350,7 +350,7 @@ class Network(NetworkState):
         X: MatrixLike,
         y: ArrayLike,
         *,
-        loss: LossName | Loss | None = None,
+        loss: LossName | Loss | LossFunction | None = None,
         optimizer: OptimizerName | Optimizer = "adam",
         epochs: int = 100,
         batch_size: int | None = 32,
@@ -380,8 +380,9 @@ class Network(NetworkState):
             matrix of SciPy (CSR in place, other formats by ``.tocsr()``) is never made dense, and
             gives the bits of its ``.toarray()``.
         y : array_like (n, n_L)
-            Targets; (n,) if one wide, or class indices (n,) for a cross-entropy; finite.
-        loss : str or Loss, optional
+            Targets; (n,) if one wide, or class indices (n,) for a cross-entropy; finite. A loss
+            of your own may take another width.
+        loss : str, Loss or function, optional
             See `deltarule.losses`; None takes the loss matched to the output activation.
         optimizer : str or Optimizer, default "adam"
             See `deltarule.optimizers`.
@@ -436,7 +437,8 @@ class Network(NetworkState):
         ------
         TypeError, ValueError
             If an argument is refused, or the data hold a number that is not finite; then the
-            network is as it was.
+            network is as it was. Also if a loss of your own returns something else than it
+            should; then the parameters are those of the epoch's start.
         DivergenceError
             If the loss becomes NaN or infinite; the parameters are those of the epoch's start, or
             with `restore_best` of the best epoch.

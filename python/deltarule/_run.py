@@ -71,7 +71,7 @@ class RunData:
 
 
 class _Before(NamedTuple):
-    """What a run whose data are refused must leave as it was."""
+    """What a run that fails before its first step must leave as it was."""
 
     n_steps: int
     state: Array
@@ -107,8 +107,10 @@ class Run:
             while stopped_by is None:
                 stopped_by = self._advance()
             self._trainer.history.stopped_by = stopped_by
-        except ValueError:
-            if self._network.n_steps == before.n_steps:  # refused data: nothing was trained
+        except DivergenceError:
+            raise
+        except Exception:  # refused data, an error in a loss of the user's own
+            if self._network.n_steps == before.n_steps:  # nothing was trained
                 self._restore(before)
             raise
         finally:

@@ -46,9 +46,12 @@ def layer_spec(layer: Layer) -> core.LayerSpec:
 
 
 def loss_spec(loss: Loss) -> core.LossSpec:
-    """Return the core's specification of a loss."""
+    """Return the core's specification of a loss; of a `Custom` it holds no reference."""
     spec = core.LossSpec(loss.name)
-    if isinstance(loss, Huber):
+    if loss.name == "custom":
+        width = loss._target_width(0)
+        spec.set_custom(loss, -1 if width is None else width)
+    elif isinstance(loss, Huber):
         spec.delta = loss.delta
     elif isinstance(loss, Quantile):
         spec.quantiles = _list(loss.q)

@@ -25,7 +25,7 @@ from deltarule.metrics import resolve as resolve_metrics
 
 if TYPE_CHECKING:
     from deltarule.callbacks import Callback
-    from deltarule.losses import Loss, LossName
+    from deltarule.losses import Loss, LossFunction, LossName
     from deltarule.metrics import Metric
     from deltarule.optimizers import Optimizer, OptimizerName
 
@@ -40,7 +40,7 @@ class Trainer:
     ----------
     network : Network
         The network; its ``theta`` is trained in place.
-    loss : str or Loss, optional
+    loss : str, Loss or function, optional
         See `deltarule.losses`; None takes the loss matched to the output activation.
     optimizer : str or Optimizer, default "adam"
         ``"sgd"``, ``"adam"``, ... or an object of `deltarule.optimizers`.
@@ -75,7 +75,7 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        loss: LossName | Loss | None = None,
+        loss: LossName | Loss | LossFunction | None = None,
         optimizer: OptimizerName | Optimizer = "adam",
         seed: int | None = None,
     ) -> None:
@@ -387,7 +387,9 @@ n_threads, callbacks, progress
         _checkpoint.save(self, path)
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str]) -> Trainer:
+    def resume(
+        cls, path: str | os.PathLike[str], *, loss: Loss | LossFunction | None = None
+    ) -> Trainer:
         """Load a checkpoint; the trainer's next run goes on with the same bits.
 
         The data are not in the file, nor are the arguments of `run`: give them again.
@@ -396,6 +398,8 @@ n_threads, callbacks, progress
         ----------
         path : str or os.PathLike
             A file that `save` wrote.
+        loss : Custom or function, optional
+            The loss of your own that it was trained with: a file holds no code.
 
         Returns
         -------
@@ -406,6 +410,8 @@ n_threads, callbacks, progress
         ------
         ModelFileError
             If the file is damaged, is no checkpoint, or needs a newer deltarule.
+        ValueError
+            If `loss` is missing, or is given for a checkpoint with a loss of deltarule.
         OSError
             If the file cannot be read.
 
@@ -427,7 +433,7 @@ n_threads, callbacks, progress
         """
         from deltarule import _checkpoint
 
-        return _checkpoint.resume(cls, path)
+        return _checkpoint.resume(cls, path, loss)
 
     def __repr__(self) -> str:
         now = self._core.progress

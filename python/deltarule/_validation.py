@@ -187,19 +187,21 @@ def _shape_and_hint(shape: tuple[int, ...], name: str) -> str:
     )
 
 
-def targets(name: str, value: Any, width: int, class_indices: bool = False) -> Array:
+def targets(name: str, value: Any, width: int | None, class_indices: bool = False) -> Array:
     """Return `value` as an array of shape (n, width), or (n, 1) if it holds class indices.
 
-    A one-dimensional array is a column: of targets if `width` is 1, of class indices if those
-    are allowed.
+    A one-dimensional array is a column: of targets if `width` is 1 or None, which is any, of class
+    indices if those are allowed.
     """
     array = numbers(name, value)
-    if array.ndim == 1 and (width == 1 or class_indices):
+    if array.ndim == 1 and (width in (1, None) or class_indices):
         return array[:, np.newaxis]
     if array.ndim == 2 and (array.shape[1] == width or (class_indices and array.shape[1] == 1)):
         return array
-    expected = f"(n, {width})"
-    if width == 1:
+    if array.ndim == 2 and width is None and array.shape[1] > 0:
+        return array
+    expected = "(n, at least 1)" if width is None else f"(n, {width})"
+    if width in (1, None):
         expected += " or (n,)"
     elif class_indices:
         expected += ", or (n,) for class indices"
@@ -227,12 +229,12 @@ def data(
     X: Any,
     y: Any,
     weight: Any,
-    widths: tuple[int, int],
+    widths: tuple[int, int | None],
     *,
     class_indices: bool,
     names: tuple[str, str, str] = ("X", "y", "sample_weight"),
 ) -> Data:
-    """Return X, y and weights, checked together; `widths` are the network's input and output."""
+    """Return X, y and weights, checked together; `widths` are those of X and y."""
     rows = matrix(names[0], X, widths[0])
     aims = targets(names[1], y, widths[1], class_indices)
     if rows.shape[0] != aims.shape[0]:
@@ -243,7 +245,7 @@ def data(
     return Data(rows, aims, weights(names[2], weight, rows.shape[0]))
 
 
-def validation_data(value: Any, widths: tuple[int, int], *, class_indices: bool) -> Data:
+def validation_data(value: Any, widths: tuple[int, int | None], *, class_indices: bool) -> Data:
     """Return what ``validation_data=(X, y)`` or ``(X, y, sample_weight)`` holds, checked."""
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         raise TypeError(

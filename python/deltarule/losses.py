@@ -24,25 +24,35 @@ loss                     output                  target y
 ``focal``                softmax, sigmoid        as that of the cross-entropy of this output
 ``poisson``              exp *                   counts or rates >= 0
 ``gamma``                exp                     numbers > 0
+a function of your own   any                     any numbers, (n, any width) or (n,)
 ======================== ======================= ================================================
 
 The two cross-entropies take the numbers of a linear (identity) output as logits. Another output
-is a ValueError, as is a target outside of its range.
+is a ValueError, as is a target outside of its range. A function ``f(y_true, y_pred) -> (losses,
+gradient)`` serves wherever a loss does, see `Custom`; `check` compares its gradient with
+differences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeGuard
+
+from numpy.typing import ArrayLike, NDArray
 
 from deltarule import _settings
+
+if TYPE_CHECKING:
+    from deltarule._custom_loss import Custom
+    from deltarule._loss_check import check
 
 __all__ = [
     "MAE",
     "MSE",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Custom",
     "Focal",
     "Gamma",
     "GaussianNLL",
@@ -52,8 +62,10 @@ __all__ = [
     "Loss",
     "Poisson",
     "Quantile",
+    "check",
 ]
 
+LossFunction: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], tuple[ArrayLike, ArrayLike]]
 LossName = Literal[
     "mse", "mae", "huber", "log_cosh", "quantile", "gaussian_nll", "hinge", "binary_cross_entropy",
     "cross_entropy", "focal", "poisson", "gamma",
@@ -67,8 +79,8 @@ class Loss:
     name: ClassVar[str] = ""
     takes_class_indices: ClassVar[bool] = False
 
-    def _target_width(self, n_outputs: int) -> int:
-        """Return the width of a target of real numbers."""
+    def _target_width(self, n_outputs: int) -> int | None:
+        """Return the width of a target of real numbers; None if it may have any."""
         return n_outputs
 
     def __repr__(self) -> str:
@@ -473,7 +485,11 @@ MATCHED: Mapping[str, type[Loss]] = {
 
 
 def resolve(loss: object, output_activation: str) -> Loss:
-    """Return the loss that a name, an object or None means for an output activation."""
+    """Return the loss that a name, an object, a function or None means for an activation."""
+    if callable(loss) and not isinstance(loss, (Loss, type)):
+        from deltarule._custom_loss import Custom
+
+        return Custom(loss)
     if loss is not None:
         return _settings.named("loss", loss, BY_NAME, Loss)
     if output_activation not in MATCHED:
@@ -492,3 +508,20 @@ def _level(name: str, value: object) -> float:
 
 def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
     return hasattr(value, "__len__") and not isinstance(value, (str, bytes, Mapping))
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is about functions of the user's own when it is first used."""
+    if name == "Custom":
+        from deltarule._custom_loss import Custom
+
+        return Custom
+    if name == "check":
+        from deltarule._loss_check import check
+
+        return check
+    raise AttributeError(f"module 'deltarule.losses' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,6 +5,7 @@
 #include "deltarule/activation.hpp"
 #include "deltarule/columns.hpp"
 
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -24,7 +25,25 @@ enum class LossKind {
     gaussian_nll,
     gamma,
     focal,
-    hinge
+    hinge,
+    custom
+};
+
+// n rows for a loss from outside of the core, and where its results go.
+template <class T> struct LossCall {
+    Index n, n_outputs, target_width;
+    Columns<const T> a, y; // outputs (n_outputs, n), targets (target_width, n)
+    double *losses;        // to fill: ℓ_i, without weights
+    Columns<T> d;          // to fill, if given: ∂ℓ_i/∂a (n_outputs, n), without weights or 1/n
+};
+
+// A loss from outside of the core. It is called on the thread that asked for the work, with all
+// rows of a block; what it throws reaches the caller.
+class LossFunction {
+  public:
+    virtual ~LossFunction() = default;
+    virtual void operator()(const LossCall<float> &call) const = 0;
+    virtual void operator()(const LossCall<double> &call) const = 0;
 };
 
 struct LossSpec {
@@ -37,6 +56,8 @@ struct LossSpec {
     bool squared = false;       // hinge
     std::vector<double> quantiles = {0.5};
     std::vector<double> alpha = {}; // of focal: none, that of class 1, or one for each class
+    std::shared_ptr<const LossFunction> function = {}; // custom
+    Index target_width = -1;                           // custom: of y; negative: any
 };
 
 // Throws std::invalid_argument for an unknown name.
@@ -82,6 +103,9 @@ class Loss {
     // it is computed from a.
     bool from_logits() const { return from_logits_; }
 
+    // True where the loss comes from outside: to be called with whole blocks, on one thread.
+    bool is_custom() const { return spec_.kind == LossKind::custom; }
+
     // losses[i] = w_i ℓ_i for n columns (w = 1 if null). If d is given, also d = ∂L/∂out with the
     // factor w_i / total_weight. Columns are padded: whole packets of out and y are read, and of d
     // written.
@@ -96,6 +120,10 @@ class Loss {
     template <class T>
     void classes(Index n, Columns<const T> z, Columns<const T> y, const T *w, double factor,
                  double in_gradient, double *losses, Columns<T> d) const;
+
+    template <class T>
+    void custom(Index n, Columns<const T> a, Columns<const T> y, const T *w, double total_weight,
+                double *losses, Columns<T> d) const;
 
     LossSpec spec_;
     Index n_outputs_, target_width_;

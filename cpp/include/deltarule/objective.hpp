@@ -62,6 +62,9 @@ template <class T> class Objective {
                   const Pass &pass, Workspace<T> &w, Team &team, const Poll &poll, double &loss,
                   const GradientUse<T> *use) const;
 
+    // Whether each block of rows goes through a function from outside, which may take its time.
+    bool calls_out() const { return loss_.is_custom(); }
+
     // The same for a workspace that holds the whole batch and keeps everything: every z, a and
     // delta.
     double trace(const Examples<T> &data, const Pass &pass, Workspace<T> &w, T *gradient) const;
