@@ -4,6 +4,7 @@
 #include "deltarule/flush_subnormals.hpp"
 
 #include <algorithm>
+#include <atomic>
 
 namespace deltarule {
 
@@ -113,7 +114,8 @@ template <class T>
 bool evaluate(const Network<T> &network, const LossSpec &loss, const Examples<T> &data,
               const Pass &pass, const Poll &poll, int n_threads, double &value, T *gradient) {
     FlushSubnormals flush;
-    const Index rows = data.X->rows(), block = std::min(rows, kRowBlock);
+    const Index rows = data.X->rows(), block = rows_together(network, pass, rows);
+    check_rows(network, pass, rows, data.names.X);
     const Objective<T> objective(network, loss, data.y->width());
     Team team(
         worthwhile_threads(network, block, static_cast<double>(rows), gradient ? 3 : 1, n_threads));
@@ -129,34 +131,106 @@ bool evaluate(const Network<T> &network, const LossSpec &loss, const Examples<T>
                               gradient ? &use : nullptr);
 }
 
+namespace {
+
+// The n rows of a workspace forward and back, down to the input: layers in phases by columns, each
+// BatchNorm in a phase of its own by units.
+template <class T> struct RoundTrip {
+    const Network<T> &network;
+    const Pass pass; // with the position of the first row
+    Workspace<T> &w;
+    const Index n;
+    Team &team;
+    const Poll &poll;
+    mutable std::atomic<bool> abandoned{false};
+
+    bool stop(int t) const {
+        if (t == 0 && poll && poll())
+            abandoned = true;
+        return abandoned.load(std::memory_order_relaxed);
+    }
+
+    // f(first, count, pass, t) for all columns, each thread's 256 at a time.
+    template <class F> void by_columns(const F &f) const {
+        team.run([&](int t) {
+            const Index start = share_of_columns(n, t, team.size());
+            const Index last = share_of_columns(n, t + 1, team.size());
+            for (Index j = start; j < last && (j == start || !stop(t)); j += kRowBlock) {
+                Pass here = pass;
+                here.position += j;
+                f(j, std::min(kRowBlock, last - j), here, t);
+            }
+        });
+    }
+
+    // False if abandoned.
+    bool run() const {
+        const std::size_t n_layers = network.layers().size();
+        for (std::size_t l = 0, next; l < n_layers && !abandoned; l = next) {
+            for (next = l; next < n_layers && !network.batch_norm(next);)
+                ++next;
+            by_columns([&](Index first, Index count, const Pass &here, int t) {
+                for (std::size_t k = l; k < next; ++k)
+                    network.forward(k, w, first, count, here, w.scratch(t));
+            });
+            if (next < n_layers)
+                norm(next++, true);
+        }
+        for (std::size_t l = n_layers, next; l > 0 && !abandoned; l = next) {
+            for (next = l; next > 0 && !network.batch_norm(next - 1);)
+                --next;
+            by_columns([&](Index first, Index count, const Pass &here, int t) {
+                for (std::size_t k = l; k-- > next;)
+                    network.backward(k, w, first, count, here, true, w.scratch(t));
+            });
+            if (next > 0)
+                norm(--next, false);
+        }
+        return !abandoned;
+    }
+
+    void norm(std::size_t l, bool forward) const {
+        team.run([&](int t) {
+            const auto stopped = [&] { return stop(t); };
+            if (forward)
+                network.norm_forward(l, w, n, pass, t, team.size(), stopped);
+            else
+                network.norm_backward(l, w, n, pass, true, t, team.size(), stopped);
+        });
+    }
+};
+
+} // namespace
+
 template <class T>
 bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &output_gradient,
               const Pass &pass, const Poll &poll, int n_threads, T *gradient, T *input_gradient) {
     FlushSubnormals flush;
-    const Index rows = X.rows(), width = network.n_inputs(), block = std::min(rows, kRowBlock);
-    Team team(worthwhile_threads(network, block, static_cast<double>(rows), 3, n_threads));
-    Workspace<T> w(network, block, 0, Keep::everything, team.size());
-    for (Index row = 0; row < rows; row += kRowBlock) {
+    const Index rows = X.rows(), width = network.n_inputs();
+    check_rows(network, pass, rows, "X");
+    const Index together = rows_together(network, pass, rows);
+    Team team(worthwhile_threads(network, together, static_cast<double>(rows), 3, n_threads));
+    Workspace<T> w(network, together, 0, Keep::everything, team.size());
+    for (Index row = 0; row < rows; row += together) {
         if (row > 0 && poll && poll())
             return false;
-        const Index n = std::min(kRowBlock, rows - row);
+        const Index n = std::min(together, rows - row);
         gather_inputs(network, X, row, n, w, Check::finite);
         gather_rows(output_gradient, row, n, w.rows, w.slots.back().delta, Check::finite,
                     "output_gradient");
-        team.run([&](int t) {
-            const Index first = share_of_columns(n, t, team.size());
-            const Index count = share_of_columns(n, t + 1, team.size()) - first;
-            if (count == 0)
-                return;
-            Pass here = pass;
-            here.position = row + first;
-            network.forward(w, first, count, here, w.scratch(t));
-            network.backward(w, first, count, here, true, w.scratch(t));
-            for (Index j = first; j < first + count; ++j)
-                std::copy_n(w.input_gradient.column(j), width, input_gradient + (row + j) * width);
-        });
-        const GradientSink<T> sink{gradient, row > 0, {}};
-        team.run([&](int t) { network.gradient(w, 0, n, sink, t, team.size(), w.scratch(t)); });
+        Pass here = pass;
+        here.position = row;
+        if (!RoundTrip<T>{network, here, w, n, team, poll}.run())
+            return false;
+        for (Index j = 0; j < n; ++j)
+            std::copy_n(w.input_gradient.column(j), width, input_gradient + (row + j) * width);
+        for (Index first = 0; first < n; first += kRowBlock) {
+            const GradientSink<T> sink{gradient, row + first > 0, {}};
+            team.run([&](int t) {
+                network.gradient(w, first, std::min(kRowBlock, n - first), sink, t, team.size(),
+                                 w.scratch(t));
+            });
+        }
     }
     return true;
 }

@@ -58,6 +58,8 @@ Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::ui
             lowest_trained_ = l;
     for (std::size_t l = 0; l < specs.size(); ++l) {
         draw_weights(l, specs[l]);
+        if (batch_norm(l))
+            std::fill_n(theta() + layout_[l].theta_offset, layout_[l].n_outputs, T(1));
         T *scale = state() + layout_[l].state_offset + layout_[l].n_state / 2;
         std::fill(scale, scale + layout_[l].n_state / 2, T(1));
     }
@@ -77,8 +79,12 @@ template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width
         layers_.push_back(Dropout<T>{width, width, spec.rate, layers_.size()});
     else if (spec.kind == "embedding")
         layers_.push_back(Embedding<T>(width, spec.columns, spec.n_levels, spec.dimension));
+    else if (spec.kind == "batch_norm")
+        layers_.push_back(BatchNorm<T>{width, width, spec.momentum, spec.epsilon});
     else
         throw std::invalid_argument("unknown kind of layer '" + spec.kind + "'");
+    const bool is_norm = std::holds_alternative<BatchNorm<T>>(layers_.back());
+    has_batch_norm_ = has_batch_norm_ || is_norm;
     const Index theta =
         layout_.empty() ? 0 : layout_.back().theta_offset + layout_.back().n_parameters;
     const Index state = layout_.empty() ? 0 : layout_.back().state_offset + layout_.back().n_state;
@@ -89,7 +95,7 @@ template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width
                 weights = layer.weights();
             layout_.push_back({layer.inputs, layer.outputs, theta, layer.n_parameters(), state,
                                layer.n_state(), weights});
-            fitted.push_back(layer.n_state() == 0);
+            fitted.push_back(is_norm || layer.n_state() == 0);
         },
         layers_.back());
 }
@@ -162,17 +168,21 @@ void Network<T>::forward(std::size_t l, Workspace<T> &w, Index first, Index n, c
 template <class T>
 void Network<T>::backward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
                           bool whole, T *scratch) const {
-    Columns<T> d_in = l == 0 ? w.input_gradient : w.slots[l - 1].delta;
-    if (l == lowest_trained_ && !whole)
-        d_in = {};
-    else
-        d_in.data = d_in.column(first);
     std::visit(
         [&](const auto &layer) {
-            layer.backward(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first), d_in,
-                           n, pass_of(l, pass));
+            layer.backward(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first),
+                           below(l, w, first, whole), n, pass_of(l, pass));
         },
         layers_[l]);
+}
+
+// Where ∂L/∂a of the layer below goes, if it is needed.
+template <class T>
+Columns<T> Network<T>::below(std::size_t l, Workspace<T> &w, Index first, bool whole) const {
+    if (l == lowest_trained_ && !whole)
+        return {};
+    const Columns<T> d_in = l == 0 ? w.input_gradient : w.slots[l - 1].delta;
+    return {d_in.column(first), d_in.ld};
 }
 
 template <class T>
@@ -211,27 +221,65 @@ template <class T> bool Network<T>::splits(std::size_t l, const Pass &pass, int 
 }
 
 template <class T>
-void Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
-                               int parts, T *scratch) const {
+void Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index first, Index n,
+                               const Pass &pass, int part, int parts, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
-    dense.forward_units(numbers(l, scratch), input_of(l, w, 0), w.slots[l], n, pass_of(l, pass),
-                        unit_share(dense.outputs, part, parts),
+    dense.forward_units(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first), n,
+                        pass_of(l, pass), unit_share(dense.outputs, part, parts),
                         unit_share(dense.outputs, part + 1, parts));
 }
 
 template <class T>
-void Network<T>::slope(std::size_t l, Workspace<T> &w, Index first, Index count,
+void Network<T>::slope(std::size_t l, Workspace<T> &w, Index first, Index n,
                        const Pass &pass) const {
-    std::get<Dense<T>>(layers_[l]).slope(w.slots[l].from(first), count, pass_of(l, pass));
+    std::get<Dense<T>>(layers_[l]).slope(w.slots[l].from(first), n, pass_of(l, pass));
 }
 
 template <class T>
-void Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index n, int part, int parts,
-                                 T *scratch) const {
+void Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n, int part,
+                                 int parts, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
-    dense.recursion(numbers(l, scratch), w.slots[l], w.slots[l - 1].delta, n,
+    dense.recursion(numbers(l, scratch), w.slots[l].from(first), below(l, w, first, false), n,
                     unit_share(dense.inputs, part, parts),
                     unit_share(dense.inputs, part + 1, parts));
+}
+
+namespace {
+
+// f(first, end) for pieces of units [i0, i1), until `stop`.
+template <class F> void each_piece(Index i0, Index i1, FunctionRef<bool()> stop, const F &f) {
+    constexpr Index kPiece = 4 * kUnitGroup;
+    for (Index i = i0; i < i1 && (i == i0 || !stop()); i += kPiece)
+        f(i, std::min(i + kPiece, i1));
+}
+
+} // namespace
+
+template <class T>
+void Network<T>::norm_forward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
+                              int parts, FunctionRef<bool()> stop) const {
+    const BatchNorm<T> &norm = *batch_norm(l);
+    const Index i0 = unit_share(norm.outputs, part, parts);
+    each_piece(i0, unit_share(norm.outputs, part + 1, parts), stop, [&](Index i, Index end) {
+        norm.forward_units(numbers(l, nullptr), input_of(l, w, 0), w.slots[l], n, pass, i, end);
+    });
+}
+
+template <class T>
+void Network<T>::norm_backward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass,
+                               bool whole, int part, int parts, FunctionRef<bool()> stop) const {
+    const BatchNorm<T> &norm = *batch_norm(l);
+    const Index i0 = unit_share(norm.outputs, part, parts);
+    each_piece(i0, unit_share(norm.outputs, part + 1, parts), stop, [&](Index i, Index end) {
+        norm.backward_units(numbers(l, nullptr), input_of(l, w, 0), w.slots[l],
+                            below(l, w, 0, whole), n, pass, i, end);
+    });
+}
+
+template <class T> void Network<T>::update_statistics(const Workspace<T> &w, Index n) {
+    for (std::size_t l = 0; l < layers_.size(); ++l)
+        if (const BatchNorm<T> *norm = batch_norm(l))
+            norm->update_statistics(w.slots[l], n, state() + layout_[l].state_offset);
 }
 
 // The first column of a layer's weights in share `part` of `parts`: the parameters of all layers,
@@ -251,7 +299,8 @@ void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const GradientS
                           int part, int parts, T *scratch) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
-        if (k0 >= k1)
+        const bool is_ours = layout_[l].n_weights() > 0 ? k0 < k1 : part + 1 == parts;
+        if (!is_ours)
             continue;
         std::visit(
             [&](const auto &layer) {

@@ -1,7 +1,8 @@
-// The loss over a batch and its gradient, block by block.
+// The loss over a batch and its gradient.
 #include "deltarule/objective.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <sstream>
@@ -75,6 +76,15 @@ template <class T> void refuse_values(const Network<T> &network, const Examples<
 }
 
 } // namespace
+
+template <class T>
+void check_rows(const Network<T> &network, const Pass &pass, Index rows, const char *name) {
+    if (pass.training && network.has_batch_norm() && rows < 2)
+        throw DataError(std::string(name) +
+                        " must have at least 2 rows for training with a BatchNorm (one row "
+                        "has no variance), got " +
+                        std::to_string(rows));
+}
 
 template <class T> void refuse(const Source<T> &source, const std::string &name) {
     const auto fault = first_fault(source);
@@ -181,10 +191,11 @@ void Objective<T>::losses(Index first, Index n, bool weighted, double total_weig
         keep == Keep::outputs ? Columns<T>{} : Columns<T>{delta.column(first), delta.ld});
 }
 
-// A block of rows on its way through the network, as tasks in order: gather; forward, a layer at a
+// Rows on their way through the network together, as tasks in order: gather; forward, a layer at a
 // time; loss; and back, slope and recursion of a layer at a time. A task is shared out among the
-// threads by columns, or, in a layer that the network splits, by units. Tasks by columns need
-// nothing of the other threads, so that those that follow each other are one phase. A loss from
+// threads by columns, or, in a layer that the network splits and in a BatchNorm, by units. Tasks by
+// columns need nothing of the other threads, so that those that follow each other are one phase. A
+// thread takes its columns 256 at a time, and between those asks whether to go on. A loss from
 // outside is a phase of the calling thread alone.
 template <class T> struct Objective<T>::Block {
     const Objective &objective;
@@ -195,6 +206,8 @@ template <class T> struct Objective<T>::Block {
     Workspace<T> &w;
     Team &team;
     const Keep keep;
+    const Poll &poll;
+    mutable std::atomic<bool> abandoned{false};
 
     const Network<T> &network = objective.network_;
     const Index n_layers = static_cast<Index>(network.layers().size());
@@ -213,17 +226,28 @@ template <class T> struct Objective<T>::Block {
     bool is_split(Index task) const {
         return task != 0 && task != loss && network.splits(layer_of(task), pass, team.size());
     }
+    // All of a BatchNorm's way back is in the place of its slope.
+    bool is_norm(Index task) const {
+        return task != 0 && task != loss && network.batch_norm(layer_of(task));
+    }
     bool by_units(Index task) const {
-        return is_split(task) && (task < loss || is_recursion(task));
+        return is_norm(task) ? !is_recursion(task)
+                             : is_split(task) && (task < loss || is_recursion(task));
+    }
+    bool stop(int t) const {
+        if (t == 0 && poll && poll())
+            abandoned = true;
+        return abandoned.load(std::memory_order_relaxed);
     }
 
-    void run() const {
-        for (Index task = 0; task < end;) {
+    // False if abandoned.
+    bool run() const {
+        for (Index task = 0; task < end && !abandoned;) {
             Index next = task + 1;
             if (by_units(task)) {
                 team.run([&](int t) { do_units(task, t); });
             } else if (task == alone) {
-                do_loss(0, batch.count);
+                each_block(0, batch.count, 0, [&](Index first, Index n) { do_loss(first, n); });
             } else {
                 while (next < end && next != alone && !by_units(next))
                     ++next;
@@ -231,14 +255,35 @@ template <class T> struct Objective<T>::Block {
             }
             task = next;
         }
+        return !abandoned;
+    }
+
+    // f(first, count) for columns [first, end), 256 at a time.
+    template <class F> void each_block(Index first, Index last, int t, const F &f) const {
+        for (Index j = first; j < last && (j == first || !stop(t)); j += kRowBlock)
+            f(j, std::min(kRowBlock, last - j));
     }
 
     void do_units(Index task, int t) const {
         const std::size_t l = layer_of(task);
+        const int parts = team.size();
+        if (is_norm(task))
+            return do_norm(task, t);
+        each_block(0, batch.count, t, [&](Index first, Index n) {
+            if (task < loss)
+                network.forward_units(l, w, first, n, pass, t, parts, w.scratch(t));
+            else
+                network.recursion_units(l, w, first, n, t, parts, w.scratch(t));
+        });
+    }
+
+    void do_norm(Index task, int t) const {
+        const std::size_t l = layer_of(task);
+        const auto stopped = [&] { return batch.count > kRowBlock && stop(t); };
         if (task < loss)
-            network.forward_units(l, w, batch.count, pass, t, team.size(), w.scratch(t));
+            network.norm_forward(l, w, batch.count, pass, t, team.size(), stopped);
         else
-            network.recursion_units(l, w, batch.count, t, team.size(), w.scratch(t));
+            network.norm_backward(l, w, batch.count, pass, false, t, team.size(), stopped);
     }
 
     void do_loss(Index first, Index n) const {
@@ -246,10 +291,12 @@ template <class T> struct Objective<T>::Block {
     }
 
     void do_columns(Index task, Index last, int t) const {
-        const Index first = share_of_columns(batch.count, t, team.size());
-        const Index n = share_of_columns(batch.count, t + 1, team.size()) - first;
-        if (n == 0)
-            return;
+        each_block(share_of_columns(batch.count, t, team.size()),
+                   share_of_columns(batch.count, t + 1, team.size()), t,
+                   [&](Index first, Index n) { do_block(task, last, t, first, n); });
+    }
+
+    void do_block(Index task, Index last, int t, Index first, Index n) const {
         Pass here = pass;
         here.position += first;
         for (; task < last; ++task)
@@ -272,33 +319,51 @@ template <class T>
 bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double total_weight,
                             const Pass &pass, Workspace<T> &w, Team &team, const Poll &poll,
                             double &loss, const GradientUse<T> *use) const {
-    const bool one_block = batch.count <= kRowBlock;
+    check_rows(network_, pass, batch.count, data.names.X);
     const Keep keep = use ? Keep::gradient : Keep::outputs;
+    const Index together = rows_together(network_, pass, batch.count);
     double sum = 0;
-    for (Index done = 0; done < batch.count; done += kRowBlock) {
+    for (Index done = 0; done < batch.count; done += together) {
         if (done > 0 && poll && poll())
             return false;
-        const Index n = std::min(kRowBlock, batch.count - done);
+        const Index n = std::min(together, batch.count - done);
         Pass here = pass;
         here.position = done;
         here.logits = loss_.from_logits();
         const Batch rows{batch.order, batch.first + done, n};
-        Block{*this, data, rows, total_weight, here, w, team, keep}.run();
-        sum += sum_of_rows(w.losses, n);
+        if (!Block{*this, data, rows, total_weight, here, w, team, keep, poll}.run())
+            return false;
+        for (Index first = 0; first < n; first += kRowBlock)
+            sum += sum_of_rows(w.losses + first, std::min(kRowBlock, n - first));
         loss = sum / total_weight;
-        const bool last = done + n == batch.count;
-        if (!use || (last && use->accept && !use->accept(loss)))
-            continue;
-        GradientSink<T> sink{use->gradient, done > 0, {}};
-        if (last && use->apply) {
-            sink.apply = use->apply;
-            sink.touched = use->touched;
+        if (use && !add_gradient(done, n, batch.count, loss, w, team, poll, *use))
+            return false;
+    }
+    return true;
+}
+
+// The gradient of rows [done, done + n) of a batch, which are in the workspace: parameters are
+// shared out among the threads. The last block of the batch is the one that is applied. False if
+// abandoned.
+template <class T>
+bool Objective<T>::add_gradient(Index done, Index n, Index n_rows, double loss, Workspace<T> &w,
+                                Team &team, const Poll &poll, const GradientUse<T> &use) const {
+    for (Index first = 0; first < n; first += kRowBlock) {
+        if (first > 0 && poll && poll())
+            return false;
+        const Index count = std::min(kRowBlock, n - first);
+        const bool last = done + first + count == n_rows;
+        if (last && use.accept && !use.accept(loss))
+            break;
+        GradientSink<T> sink{use.gradient, done + first > 0, {}};
+        if (last && use.apply) {
+            sink.apply = use.apply;
+            sink.touched = use.touched;
         }
-        if (one_block && use->apply)
+        if (n_rows <= kRowBlock && use.apply)
             sink.gradient = nullptr;
-        team.run([&](int t) { // parameters shared out: gradient and update
-            network_.gradient(w, 0, n, sink, t, team.size(), w.scratch(t));
-        });
+        team.run(
+            [&](int t) { network_.gradient(w, first, count, sink, t, team.size(), w.scratch(t)); });
     }
     return true;
 }
@@ -307,13 +372,15 @@ template <class T>
 double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<T> &w,
                            T *gradient) const {
     const Index rows = data.X->rows();
+    check_rows(network_, pass, rows, data.names.X);
     const RowOrder order(rows);
     const double total = total_weight(data, {&order, 0, rows}, w);
     if (!(total > 0))
         throw DataError(std::string(data.names.weight) + " must not be all zero");
     double sum = 0;
-    for (Index first = 0; first < rows; first += kRowBlock) {
-        const Index n = std::min(kRowBlock, rows - first);
+    const Index together = rows_together(network_, pass, rows);
+    for (Index first = 0; first < rows; first += together) {
+        const Index n = std::min(together, rows - first);
         gather(data, {&order, first, n}, w, first);
         Pass here = pass; // with the output's a, also where the loss is computed from z
         here.position = first;
@@ -321,13 +388,17 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         losses(first, n, data.weight != nullptr, total, w, Keep::everything);
         here.logits = loss_.from_logits();
         network_.backward(w, first, n, here, true, w.scratch(0));
-        sum += sum_of_rows(w.losses + first, n);
-        network_.gradient(w, first, n, {gradient, first > 0, {}}, 0, 1, w.scratch(0));
+        for (Index j = first; j < first + n; j += kRowBlock) {
+            const Index count = std::min(kRowBlock, first + n - j);
+            sum += sum_of_rows(w.losses + j, count);
+            network_.gradient(w, j, count, {gradient, j > 0, {}}, 0, 1, w.scratch(0));
+        }
     }
     return sum / total;
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
+    template void check_rows<T>(const Network<T> &, const Pass &, Index, const char *);            \
     template void refuse<T>(const Source<T> &, const std::string &);                               \
     template void refuse_codes<T>(const Embedding<T> &, const Source<T> &, const std::string &,    \
                                   bool);                                                           \

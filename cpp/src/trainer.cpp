@@ -79,6 +79,8 @@ Trainer<T>::Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
     : network_(std::move(network)), loss_(loss), optimizer_(optimizer, network_->n_parameters()),
       of_weights_(SumOfSquares<T>::of_weights(*network_)),
       of_gradient_(SumOfSquares<T>::of_all(*network_)), epoch_theta_(network_->n_parameters()) {
+    if (network_->has_batch_norm())
+        epoch_state_ = Buffer<T>(network_->n_state());
     state.own_seed = seed.has_value();
     state.seed = seed.value_or(network_->seed());
 }
@@ -89,6 +91,7 @@ template <class T> void Trainer<T>::begin_epoch(Run &run) {
     share_out(run.team, network_->n_parameters(), [&](Index first, Index count) {
         std::copy_n(network_->theta() + first, count, epoch_theta_.data() + first);
     });
+    std::copy_n(network_->state(), epoch_state_.size(), epoch_state_.data());
     state.in_epoch = true;
     state.position = 0;
     state.rows = rows;
@@ -119,6 +122,7 @@ template <class T> void Trainer<T>::resume_epoch(Index rows, const RunOptions &o
 
 template <class T> void Trainer<T>::restore_epoch_start() {
     std::copy_n(epoch_theta_.data(), network_->n_parameters(), network_->theta());
+    std::copy_n(epoch_state_.data(), epoch_state_.size(), network_->state());
     network_->n_steps -= static_cast<std::uint64_t>(state.step - state.epoch_first_step);
     state.step = state.epoch_first_step;
     state.in_epoch = false;
@@ -136,6 +140,7 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
                        const RunOptions &options, const Poll &poll) {
     FlushSubnormals flush;
     const Index batch = std::min(options.batch_size, data.X->rows());
+    check_batch(data.X->rows(), batch);
     const double epochs_left =
         static_cast<double>(std::max<std::int64_t>(0, options.epochs - state.epoch));
     Team team(worthwhile_threads(
@@ -211,14 +216,27 @@ template <class T> Status Trainer<T>::loop(Run &run) {
     }
 }
 
-// One batch of the running epoch. A batch without weight is skipped; one whose loss is not finite
-// is not applied.
+// Refuses a run whose batches are of one row, if there is a BatchNorm.
+template <class T> void Trainer<T>::check_batch(Index rows, Index batch) const {
+    if (!network_->has_batch_norm() || batch > 1)
+        return;
+    throw DataError(
+        std::string(rows > 1 ? "batch_size must be at least 2" : "X must have at least 2 rows") +
+        " for training with a BatchNorm (one row has no variance), got 1");
+}
+
+// One batch of the running epoch. A batch without weight is skipped, and with a BatchNorm a last
+// one of one row; one whose loss is not finite is not applied.
 template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
     const Batch batch{&*order_, state.position,
                       std::min(state.batch_size, state.rows - state.position)};
+    const bool is_alone = batch.count == 1 && network_->has_batch_norm();
     const double total = objective_->total_weight(run.data, batch, *workspace_);
-    if (total > 0) {
-        double loss = 0;
+    double loss = 0;
+    if (total > 0 && is_alone) { // its values are still to be refused
+        objective_->evaluate(run.data, batch, total, Pass{}, *workspace_, run.team, nullptr, loss,
+                             nullptr);
+    } else if (total > 0) {
         if (!train_on(run.data, batch, total, run.team, run.poll, loss))
             return Status::interrupted;
         if (!std::isfinite(loss))
@@ -241,7 +259,7 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
         if (!all_finite(network_->theta() + first, count))
             finite = false;
     });
-    if (!finite)
+    if (!finite || !all_finite(network_->state(), epoch_state_.size()))
         return diverged(std::numeric_limits<double>::infinity());
     if (!(state.weight_sum > 0))
         throw DataError("sample_weight must not be all zero once converted to the network's dtype");
@@ -316,6 +334,8 @@ template <class T> bool Trainer<T>::restore_best() {
 template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Trainer<T>::vectors() {
     auto all = optimizer_.vectors();
     all.emplace_back("epoch_theta", &epoch_theta_);
+    if (epoch_state_.size() > 0)
+        all.emplace_back("epoch_state", &epoch_state_);
     if (state.kept_epoch > 0)
         all.emplace_back("best_theta", &best_theta_);
     if (state.kept_epoch > 0 && best_state_.size() > 0)

@@ -15,12 +15,14 @@ template <class T> std::uint64_t Trainer<T>::draw_step() const {
 }
 
 // Makes room for batches of `batch` rows, and for evaluating blocks of up to 256 of `rows` rows.
+// Of a batch 256 rows are in memory at a time, or with a BatchNorm all.
 template <class T>
 void Trainer<T>::prepare(Index batch, Index rows, Index target_width, int n_threads) {
     // One block is applied from cache, unless its norm comes first.
     if ((batch > kRowBlock || optimizer_.needs_norm()) && gradient_.size() == 0)
         gradient_ = Buffer<T>(network_->n_parameters());
-    const Index capacity = std::min(std::max(batch, rows), kRowBlock);
+    const Index together = rows_together(*network_, {.training = true}, batch);
+    const Index capacity = std::max(together, std::min(rows, kRowBlock));
     if (workspace_ && workspace_->capacity() >= capacity &&
         workspace_->target_width() == target_width && workspace_->n_threads() >= n_threads)
         return;
@@ -85,11 +87,13 @@ bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double to
     pass.step = draw_step();
     const double extra = penalty(total, team);
     const bool at_once = !optimizer_.needs_norm();
+    bool applied = false;
     const auto accept = [&](double value) {
         if (!std::isfinite(value + extra))
             return false;
         if (at_once)
             begin_update({.total_weight = total, .loss = value + extra});
+        applied = at_once;
         return true;
     };
     const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
@@ -103,9 +107,13 @@ bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double to
     if (!objective_->evaluate(data, batch, total, pass, *workspace_, team, poll, loss, &use))
         return false;
     loss += extra;
-    if (!at_once && std::isfinite(loss) &&
-        !clip_and_apply(gradient_.data(), {.total_weight = total, .loss = loss}, team))
-        loss = std::numeric_limits<double>::quiet_NaN();
+    if (!at_once && std::isfinite(loss)) {
+        applied = clip_and_apply(gradient_.data(), {.total_weight = total, .loss = loss}, team);
+        if (!applied)
+            loss = std::numeric_limits<double>::quiet_NaN();
+    }
+    if (applied && network_->has_batch_norm())
+        network_->update_statistics(*workspace_, batch.count);
     return true;
 }
 

@@ -41,12 +41,18 @@ Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_
             slot.delta = take(layout.n_outputs, capacity);
             if (std::holds_alternative<Dropout<T>>(layer))
                 slot.mask = take(layout.n_outputs, capacity);
+            if (std::holds_alternative<BatchNorm<T>>(layer)) {
+                units_.emplace_back(BatchNorm<T>::kNumbersOfAUnit * padded(layout.n_outputs));
+                slot.units = units_.back().data();
+            }
         }
         slots.push_back(slot);
         scratch_needed =
             std::max(scratch_needed, scratch_size<T>(layout.n_inputs, layout.n_outputs));
         if (const auto *embedding = std::get_if<Embedding<T>>(&layer))
             scratch_needed = std::max(scratch_needed, embedding->scratch_size());
+        if (const auto *norm = std::get_if<BatchNorm<T>>(&layer))
+            scratch_needed = std::max(scratch_needed, norm->scratch_size());
     }
     scratch_ = take(scratch_needed, n_threads);
 }

@@ -19,7 +19,16 @@ from deltarule import callbacks, initializers, losses, metrics, optimizers
 from deltarule._dispatch import build_info
 from deltarule._errors import DivergenceError, ModelFileError
 from deltarule._history import History
-from deltarule._layers import Activation, Dense, Dropout, Embedding, Input, Rescale, Standardize
+from deltarule._layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Embedding,
+    Input,
+    Rescale,
+    Standardize,
+)
 from deltarule._model_file import load
 from deltarule._network import Network
 from deltarule._threads import set_num_threads
@@ -45,6 +54,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "Dense",
     "DivergenceError",
     "Dropout",

@@ -12,6 +12,7 @@ from deltarule import _settings, losses
 from deltarule._layers import (
     ACTIVATIONS,
     Activation,
+    BatchNorm,
     Dense,
     Embedding,
     Input,
@@ -121,6 +122,9 @@ def shapes(n_inputs: int, layers: Sequence[Layer]) -> list[dict[str, tuple[int, 
             result.append({"embedding": (sum(layer.n_levels), layer.dimension)})
         elif isinstance(layer, (Standardize, Rescale)):
             result.append({"mean": (sizes[i],), "scale": (sizes[i],)})
+        elif isinstance(layer, BatchNorm):
+            names = ("gamma", "beta", "running_mean", "running_var")
+            result.append(dict.fromkeys(names, (sizes[i],)))
         else:
             result.append({})
     return result

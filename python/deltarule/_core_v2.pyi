@@ -38,6 +38,8 @@ class LayerSpec:
     columns: Sequence[int]
     n_levels: Sequence[int]
     dimension: int
+    momentum: float
+    epsilon: float
     def __init__(
         self,
         kind: str,
@@ -51,6 +53,8 @@ class LayerSpec:
         columns: Sequence[int] = ...,
         n_levels: Sequence[int] = ...,
         dimension: int = 0,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
     ) -> None: ...
 
 @final

@@ -2,8 +2,8 @@
 
 The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
 has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
-(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension). ``_file``
-knows the container.
+(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension), gamma, beta,
+running_mean and running_var (n_l,). ``_file`` knows the container.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from deltarule._dispatch import build_info
 from deltarule._errors import ModelFileError
 from deltarule._layers import (
     Activation,
+    BatchNorm,
     Dense,
     Dropout,
     Embedding,
@@ -145,6 +146,8 @@ def _encode_layer(view: LayerView) -> Json:
     if isinstance(layer, Embedding):
         encoded |= {"columns": list(layer.columns), "n_levels": list(layer.n_levels)}
         encoded |= {"dimension": layer.dimension}
+    if isinstance(layer, BatchNorm):
+        encoded |= {"momentum": layer.momentum, "epsilon": layer.epsilon}
     if isinstance(layer, (Standardize, Rescale)):
         encoded |= {"fitted": view.fitted}
     return encoded
@@ -192,6 +195,7 @@ _LAYER_KEYS: Mapping[str, frozenset[str]] = {
     "rescale": frozenset({"kind", "fitted"}),
     "dropout": frozenset({"kind", "rate"}),
     "embedding": frozenset({"kind", "columns", "n_levels", "dimension"}),
+    "batch_norm": frozenset({"kind", "momentum", "epsilon"}),
 }
 
 
@@ -205,6 +209,8 @@ def _decode_layer(name: str, entry: Any) -> Layer:
     if kind == "embedding":
         columns, n_levels = entry["columns"], entry["n_levels"]
         return accepted(Embedding, columns, n_levels, dimension=entry["dimension"])
+    if kind == "batch_norm":
+        return accepted(BatchNorm, momentum=entry["momentum"], epsilon=entry["epsilon"])
     if kind in ("standardize", "rescale"):
         accepted(_settings.boolean, f"{name}: fitted", entry["fitted"])
         return Standardize() if kind == "standardize" else Rescale()

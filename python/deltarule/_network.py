@@ -34,8 +34,8 @@ class Network(NetworkState):
     ----------
     layers : sequence of int, or of layers
         Short form: the sizes ``[n_0, n_1, ..., n_L]``, from the input to the output. Long form:
-        ``[Input(n_0), ...]`` followed by Dense, Activation, Embedding, Standardize, Rescale,
-        Dropout.
+        ``[Input(n_0), ...]`` followed by Dense, Activation, BatchNorm, Embedding, Standardize,
+        Rescale, Dropout.
     activation : str or Activation, default "relu"
         Short form only: of the hidden layers.
     output : str or Activation, default "identity"
@@ -225,7 +225,8 @@ class Network(NetworkState):
         loss : str, Loss or function, optional
             None takes the loss matched to the output activation.
         training : bool, default False
-            Draw dropout masks, from ``net.seed`` and ``net.n_steps``.
+            Draw dropout masks, from ``net.seed`` and ``net.n_steps``, and normalise by the batch's
+            own statistics (`BatchNorm`; at least two rows).
 
         Returns
         -------
@@ -265,7 +266,7 @@ class Network(NetworkState):
         output_gradient : array_like (n, n_L)
             ∂L/∂output of every row; nothing is divided by n.
         training : bool, default False
-            Draw dropout masks, from ``net.seed`` and ``net.n_steps``.
+            As in `gradient`.
 
         Returns
         -------
@@ -314,7 +315,7 @@ class Network(NetworkState):
         Returns
         -------
         Trace
-            With ``.loss`` and ``.layers[i].z .a .delta .dW .db .dtables``.
+            With ``.loss`` and ``.layers[i].z .a .delta .dW .db .dtables .dgamma .dbeta``.
 
         Raises
         ------
@@ -492,6 +493,44 @@ class Network(NetworkState):
         rows = (X, y, sample_weight)
         data = trainer._run_data(rows, validation_data, metrics, callbacks)
         return trainer._train(data, settings)
+
+    def folded(self) -> Network:
+        """Return a network for prediction in which each BatchNorm is part of a Dense.
+
+        With running statistics a BatchNorm is a scale and a shift of each unit. A `Dense` without
+        activation right before it takes them into its weights and biases, and then the activation
+        of an `Activation` right after; else a Dense right after takes them. Predictions agree with
+        this network's to rounding. A BatchNorm with no such neighbour stays, as it is.
+
+        Returns
+        -------
+        Network
+            Independent of this one, of the same dtype, seed and ``n_steps``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deltarule as dr
+        >>> net = dr.Network([dr.Input(2), dr.BatchNorm(), dr.Dense(3)], dtype="float64", seed=0)
+        >>> X = np.array([[1.0, 2.0], [3.0, 5.0]])
+        >>> history = net.fit(X, np.ones((2, 3)), epochs=20)
+        >>> net.folded()
+        Network([Input(2), Dense(3)], dtype='float64', seed=0)
+        >>> np.allclose(net.folded().predict(X), net.predict(X), rtol=1e-12)
+        True
+        """
+        from deltarule import _folding
+
+        entries = _folding.fold(self.layers)
+        layers = tuple(entry.settings for entry in entries)
+        result = Network.__new__(Network)
+        result._build(self.n_inputs, layers, self._dtype, self._seed)
+        result._core.n_steps = self.n_steps
+        result._core.fitted = [entry.fitted for entry in entries]
+        for view, entry in zip(result.layers, entries, strict=True):
+            for name, array in entry.arrays.items():
+                view._arrays[name][:] = array
+        return result
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the network as a model file, which holds numbers and names and no code.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
-from deltarule._layers import Dense, Embedding, Layer, Rescale, Standardize
+from deltarule._layers import BatchNorm, Dense, Embedding, Layer, Rescale, Standardize
 from deltarule._validation import Array
 
 if TYPE_CHECKING:
@@ -23,16 +23,23 @@ def split_block(block: Array, n_inputs: int, n_outputs: int) -> tuple[Array, Arr
     return kernel.T, block[n_inputs * n_outputs :]
 
 
+def split_norm(block: Array) -> tuple[Array, Array]:
+    """Return views gamma and beta, (n_l,) each, of a normalising layer's part of theta."""
+    half = block.size // 2
+    return block[:half], block[half:]
+
+
 class LayerView:
     """One layer of a network: its settings, and its numbers as writable views.
 
     Writing into a view changes the network: ``net.layers[0].b[:] = 0``. A layer that trains
     nothing has ``W``, ``kernel`` and ``b`` None; one without statistics has ``mean`` and
-    ``scale`` None; only an Embedding has ``tables``.
+    ``scale`` None; only an Embedding has ``tables``, and only a BatchNorm ``gamma``, ``beta``,
+    ``running_mean`` and ``running_var``.
 
     Attributes
     ----------
-    settings : Dense, Activation, Embedding, Standardize, Rescale or Dropout
+    settings : Dense, Activation, BatchNorm, Embedding, Standardize, Rescale or Dropout
         What the layer was made from.
     n_inputs, n_outputs : int
         The widths n_{l-1} and n_l. `W` is what the mathematics writes, `kernel` what lies in
@@ -66,7 +73,8 @@ class LayerView:
     @property
     def n_parameters(self) -> int:
         """How many trained numbers the layer has."""
-        trained = (self._arrays.get(name) for name in ("kernel", "bias", "embedding"))
+        names = ("kernel", "bias", "embedding", "gamma", "beta")
+        trained = (self._arrays.get(name) for name in names)
         return sum(array.size for array in trained if array is not None)
 
     @property
@@ -106,6 +114,42 @@ class LayerView:
         if not isinstance(self.settings, Embedding):
             return None
         return self.settings.split(self._arrays["embedding"].reshape(-1))
+
+    @property
+    def gamma(self) -> Array | None:
+        """The factors (n_outputs,) of a BatchNorm, or None."""
+        return self._arrays.get("gamma")
+
+    @gamma.setter
+    def gamma(self, value: ArrayLike) -> None:
+        self._assign("gamma", self.gamma, value)
+
+    @property
+    def beta(self) -> Array | None:
+        """The shifts (n_outputs,) of a BatchNorm, or None."""
+        return self._arrays.get("beta")
+
+    @beta.setter
+    def beta(self, value: ArrayLike) -> None:
+        self._assign("beta", self.beta, value)
+
+    @property
+    def running_mean(self) -> Array | None:
+        """The mean (n_outputs,) with which a BatchNorm predicts, or None."""
+        return self._arrays.get("running_mean")
+
+    @running_mean.setter
+    def running_mean(self, value: ArrayLike) -> None:
+        self._assign("running_mean", self.running_mean, value)
+
+    @property
+    def running_var(self) -> Array | None:
+        """The variance (n_outputs,) with which a BatchNorm predicts, or None."""
+        return self._arrays.get("running_var")
+
+    @running_var.setter
+    def running_var(self, value: ArrayLike) -> None:
+        self._assign("running_var", self.running_var, value)
 
     @property
     def mean(self) -> Array | None:
@@ -201,6 +245,12 @@ def _arrays(network: CoreNetwork, place: dict[str, int], settings: Layer) -> dic
         start = place["state_offset"]
         block = network.state[start : start + place["n_state"]]
         return {"mean": block[:n_outputs], "scale": block[n_outputs:]}
+    if isinstance(settings, BatchNorm):
+        start = place["theta_offset"]
+        gamma, beta = split_norm(network.theta[start : start + place["n_parameters"]])
+        start = place["state_offset"]
+        mean, var = split_norm(network.state[start : start + place["n_state"]])
+        return {"gamma": gamma, "beta": beta, "running_mean": mean, "running_var": var}
     return {}
 
 

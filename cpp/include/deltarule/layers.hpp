@@ -14,7 +14,8 @@
 //                                               weights; n <= 256
 //   weights()                                   how many rows and columns these have
 //
-// over any range of columns, so that rows can be split among blocks and threads.
+// over any range of columns, so that rows can be split among blocks and threads. BatchNorm alone
+// needs, in training, all columns of a batch at once, and is split by units.
 #pragma once
 
 #include "deltarule/kernels.hpp"
@@ -27,14 +28,15 @@ namespace deltarule {
 
 // What one layer saves of the rows of a block. Where nobody needs z, z and a are the same memory.
 template <class T> struct Slot {
-    Columns<T> z, a;  // (n_l, n); without activation z is a
-    Columns<T> delta; // (n_l, n)
-    Columns<T> mask;  // (n_l, n), Dropout only
+    Columns<T> z, a;         // (n_l, n); without activation z is a
+    Columns<T> delta;        // (n_l, n)
+    Columns<T> mask;         // (n_l, n), Dropout only
+    double *units = nullptr; // BatchNorm only: what it knows of each unit, see there
 
     // The same, from column j on.
     Slot from(Index j) const {
         const auto shift = [j](Columns<T> c) { return c ? Columns<T>{c.column(j), c.ld} : c; };
-        return {shift(z), shift(a), shift(delta), shift(mask)};
+        return {shift(z), shift(a), shift(delta), shift(mask), units};
     }
 };
 
@@ -166,10 +168,40 @@ template <class T> struct Embedding {
     const Coded *fault_of(const T *row, bool nan_passes) const;
 };
 
+// A' = γ x̂ + β, x̂ = (A − μ) / √(v + ε) for each unit. Training: μ is the mean and v the variance
+// (divided by n) over the whole batch, so that the columns of a call are all of it; inference: what
+// state holds, the running mean and then the running variance. theta holds γ, then β.
+// (S. Ioffe, C. Szegedy, 2015)
+//
+// What is found of a batch stays in slot.units: μ, v, ∂L/∂γ and ∂L/∂β of every unit. Sums over
+// rows follow contract 16: units of 256 rows, in double, added in order.
+template <class T> struct BatchNorm {
+    static constexpr Index kNumbersOfAUnit = 4;
+    Index inputs, outputs;
+    double momentum, epsilon;
+
+    Index n_parameters() const { return 2 * outputs; }
+    Index n_state() const { return 2 * outputs; }
+    DELTARULE_LAYER_PROTOCOL
+    // The same for units [i0, i1) only, both multiples of 16, or i1 = outputs.
+    void forward_units(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot, Index n,
+                       const Pass &pass, Index i0, Index i1) const;
+    void backward_units(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot,
+                        Columns<T> d_in, Index n, const Pass &pass, Index i0, Index i1) const;
+    // ∂L/∂θ of the columns that went backward since the last call; k0 and k1 play no part.
+    void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
+                  Index k1, const GradientSink<T> &sink, T *scratch) const;
+    Index scratch_size() const { return 2 * outputs; } // that gradient needs
+
+    // The running statistics after a step on n rows, n > 1: they move by `momentum` towards those
+    // of the batch, the variance towards that divided by n - 1.
+    void update_statistics(const Slot<T> &slot, Index n, T *state) const;
+};
+
 #undef DELTARULE_LAYER_PROTOCOL
 
 template <class T>
 using Layer = std::variant<Dense<T>, ActivationLayer<T>, Standardize<T>, Rescale<T>, Dropout<T>,
-                           Embedding<T>>;
+                           Embedding<T>, BatchNorm<T>>;
 
 } // namespace deltarule

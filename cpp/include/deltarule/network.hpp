@@ -13,7 +13,8 @@ template <class T> class Workspace;
 
 // What a layer is asked to be; the fields that its kind does not use are ignored.
 struct LayerSpec {
-    std::string kind; // "dense" "activation" "standardize" "rescale" "dropout" "embedding"
+    // "dense" "activation" "standardize" "rescale" "dropout" "embedding" "batch_norm"
+    std::string kind;
     Index units = 0;
     std::string activation = "identity";
     double alpha = 0;
@@ -22,6 +23,7 @@ struct LayerSpec {
     double gain = 1;
     std::vector<Index> columns = {}, n_levels = {}; // embedding
     Index dimension = 0;
+    double momentum = 0.1, epsilon = 1e-5; // batch_norm
 };
 
 // Where a layer's numbers lie.
@@ -51,6 +53,13 @@ template <class T> class Network {
     ActivationKind output_activation() const;
     // The first layer, if it reads codes; else null.
     const Embedding<T> *embedding() const { return std::get_if<Embedding<T>>(&layers_.front()); }
+
+    // Layer l, if it is a BatchNorm; else null. Such a layer is shared out by its units; in
+    // training its columns are the whole batch, of at least two rows.
+    const BatchNorm<T> *batch_norm(std::size_t l) const {
+        return std::get_if<BatchNorm<T>>(&layers_[l]);
+    }
+    bool has_batch_norm() const { return has_batch_norm_; }
 
     // All trainable numbers, W_1, b_1, W_2, b_2 ..., without padding (contract 1); and what is not
     // trained.
@@ -85,13 +94,22 @@ template <class T> class Network {
     // each fetches and packs only its part of a large W.
     bool splits(std::size_t l, const Pass &pass, int parts) const;
 
-    // Share `part` of `parts` of such a layer over columns [0, n): a; delta from ∂L/∂a to ∂L/∂z in
-    // columns [first, first + count); the delta below it.
-    void forward_units(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
-                       int parts, T *scratch) const;
-    void slope(std::size_t l, Workspace<T> &w, Index first, Index count, const Pass &pass) const;
-    void recursion_units(std::size_t l, Workspace<T> &w, Index n, int part, int parts,
+    // Share `part` of `parts` of such a layer over columns [first, first + n): a; delta from ∂L/∂a
+    // to ∂L/∂z in all units; the delta below it.
+    void forward_units(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                       int part, int parts, T *scratch) const;
+    void slope(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass) const;
+    void recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n, int part, int parts,
                          T *scratch) const;
+
+    // Layer l, a BatchNorm, forward or back over columns [0, n): share `part` of `parts` of its
+    // units, of which each stands alone. `stop` is asked now and then: true abandons the rest.
+    void norm_forward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
+                      int parts, FunctionRef<bool()> stop) const;
+    void norm_backward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, bool whole,
+                       int part, int parts, FunctionRef<bool()> stop) const;
+    // The running statistics of all such layers, after a step on the n rows of the workspace.
+    void update_statistics(const Workspace<T> &w, Index n);
 
     // Share `part` of `parts` of ∂L/∂θ over columns [first, first + n), n <= 256.
     void gradient(Workspace<T> &w, Index first, Index n, const GradientSink<T> &sink, int part,
@@ -103,6 +121,7 @@ template <class T> class Network {
     Numbers<T> numbers(std::size_t layer, T *scratch) const;
     Pass pass_of(std::size_t layer, const Pass &pass) const;
     Columns<const T> input_of(std::size_t layer, Workspace<T> &w, Index first) const;
+    Columns<T> below(std::size_t layer, Workspace<T> &w, Index first, bool whole) const;
     Index share_start(std::size_t layer, int part, int parts) const;
 
     Index n_inputs_;
@@ -110,6 +129,7 @@ template <class T> class Network {
     std::vector<Layer<T>> layers_;
     std::vector<LayerLayout> layout_;
     std::size_t lowest_trained_ = 0; // below it no delta is needed for the gradient
+    bool has_batch_norm_ = false;
     Buffer<T> theta_, state_;
 };
 

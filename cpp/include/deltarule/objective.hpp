@@ -1,6 +1,6 @@
 // The loss over a batch of the user's rows, and its gradient: gather, forward, loss, delta
-// recursion, gradient, one block of 256 rows at a time. Training, evaluation and the open box all
-// go through it.
+// recursion, gradient, one block of 256 rows at a time, or, where a BatchNorm needs a whole batch
+// in training, all of it layer by layer. Training, evaluation and the open box all go through it.
 #pragma once
 
 #include "deltarule/dataset.hpp"
@@ -8,6 +8,7 @@
 #include "deltarule/team.hpp"
 #include "deltarule/workspace.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <stdexcept>
 
@@ -48,6 +49,11 @@ template <class T> struct GradientUse {
     std::array<const T *, 3> touched = {}; // what `apply` reads, laid out like theta
 };
 
+// How many of `rows` rows go through a network together: its workspace must hold as many.
+template <class T> Index rows_together(const Network<T> &network, const Pass &pass, Index rows) {
+    return pass.training && network.has_batch_norm() ? rows : std::min(rows, kRowBlock);
+}
+
 template <class T> class Objective {
   public:
     // Throws std::invalid_argument if the loss does not fit the network's output or y.
@@ -71,6 +77,8 @@ template <class T> class Objective {
 
   private:
     struct Block;
+    bool add_gradient(Index done, Index n, Index n_rows, double loss, Workspace<T> &w, Team &team,
+                      const Poll &poll, const GradientUse<T> &use) const;
     void gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w, Index column) const;
     [[noreturn]] void refuse_target(const Examples<T> &data) const;
     void losses(Index first, Index n, bool weighted, double total_weight, Workspace<T> &w,
@@ -79,6 +87,10 @@ template <class T> class Objective {
     const Network<T> &network_;
     Loss loss_;
 };
+
+// Throws DataError for a batch of one row in training, if there is a BatchNorm.
+template <class T>
+void check_rows(const Network<T> &network, const Pass &pass, Index rows, const char *name);
 
 // Throws DataError for the first value of `source` that is not finite in T.
 template <class T> [[noreturn]] void refuse(const Source<T> &source, const std::string &name);

@@ -129,6 +129,24 @@ template <class V> V gather(const Scalar<V> *p, Index stride) {
         return ei::pgather<Scalar<V>, V>(p, stride);
 }
 
+// As many numbers from p on as a packet of doubles holds, as doubles.
+template <class T> Packet<double> load_wide(const T *p) {
+    if constexpr (std::is_same_v<T, double>) {
+        return load<Packet<double>>(p);
+    } else {
+#if defined(EIGEN_VECTORIZE_AVX512)
+        return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif defined(EIGEN_VECTORIZE_AVX)
+        return _mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
+        double wide[kLanes<double>];
+        for (int i = 0; i < kLanes<double>; ++i)
+            wide[i] = static_cast<double>(p[i]);
+        return load<Packet<double>>(wide);
+#endif
+    }
+}
+
 template <class V> V add(const V &x, const V &y) { return ei::padd(x, y); }
 template <class V> V sub(const V &x, const V &y) { return ei::psub(x, y); }
 template <class V> V mul(const V &x, const V &y) { return ei::pmul(x, y); }

@@ -102,6 +102,7 @@ template <class T> class Trainer {
   private:
     struct Run; // what one call of run works with
     std::uint64_t draw_step() const;
+    void check_batch(Index rows, Index batch) const;
     void prepare(Index batch, Index rows, Index target_width, int n_threads);
     bool train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
                   const Poll &poll, double &loss);
@@ -125,9 +126,9 @@ template <class T> class Trainer {
     LossSpec loss_;
     Optimizer<T> optimizer_;
     SumOfSquares<T> of_weights_, of_gradient_;
-    Buffer<T> gradient_; // empty until a batch needs it
-    Buffer<T> epoch_theta_;
-    Buffer<T> best_theta_, best_state_; // empty until a run keeps the best epoch
+    Buffer<T> gradient_;                  // empty until a batch needs it
+    Buffer<T> epoch_theta_, epoch_state_; // no epoch_state_ where training moves no state
+    Buffer<T> best_theta_, best_state_;   // empty until a run keeps the best epoch
     std::optional<Objective<T>> objective_;
     std::unique_ptr<Workspace<T>> workspace_;
     std::optional<RowOrder> order_;

@@ -37,6 +37,7 @@ template <class T> class Workspace {
     Index capacity_, target_width_;
     int n_threads_;
     std::vector<Buffer<T>> buffers_;
+    std::vector<Buffer<double>> units_; // of BatchNorm layers
     Buffer<Index> row_numbers_;
     Buffer<double> row_losses_;
     Columns<T> scratch_;

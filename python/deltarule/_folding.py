@@ -1,0 +1,80 @@
+"""Batch normalisation moved into the dense layers beside it: what ``net.folded()`` does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from deltarule._layers import Activation, BatchNorm, Dense, Layer, activation_of
+from deltarule._validation import Array
+
+if TYPE_CHECKING:
+    from deltarule._views import LayerView
+
+Arrays = dict[str, Array]
+
+
+class Entry(NamedTuple):
+    """A layer of the result: its settings, its numbers, and whether they are those of a fit."""
+
+    settings: Layer
+    arrays: Arrays
+    fitted: bool = True
+
+
+def fold(views: tuple[LayerView, ...]) -> list[Entry]:
+    """Return the layers without the BatchNorms that a Dense can take, and their numbers.
+
+    The last BatchNorm comes first, so that of several in a row each can follow the one after it.
+    """
+    entries = [Entry(view.settings, view._arrays, view.fitted) for view in views]
+    for i in reversed(range(len(entries))):
+        settings, arrays, _ = entries[i]
+        if not isinstance(settings, BatchNorm):
+            continue
+        scale, shift = _affine(settings, arrays)
+        before, after = entries[max(i - 1, 0)], entries[min(i + 1, len(entries) - 1)]
+        if _is_linear(before.settings):
+            entries[i - 1 : i + 1] = [_after(before, scale, shift)]
+            _join_activation(entries, i - 1)
+        elif isinstance(after.settings, Dense):
+            entries[i : i + 2] = [_before(after, scale, shift)]
+    return entries
+
+
+def _affine(settings: BatchNorm, arrays: Arrays) -> tuple[Array, Array]:
+    """Return scale and shift (n_l,) of a BatchNorm in inference, in float64."""
+    gamma, beta, mean, var = (
+        arrays[name].astype(np.float64) for name in ("gamma", "beta", "running_mean", "running_var")
+    )
+    scale = gamma / np.sqrt(var + settings.epsilon)
+    return scale, beta - mean * scale
+
+
+def _is_linear(layer: Layer) -> bool:
+    activation = activation_of(layer)
+    return isinstance(layer, Dense) and activation is not None and activation.name == "identity"
+
+
+def _after(dense: Entry, scale: Array, shift: Array) -> Entry:
+    """Return the Dense of scale * (W a + b) + shift: `kernel` (n_{l-1}, n_l) is W transposed."""
+    kernel, bias = dense.arrays["kernel"], dense.arrays["bias"]
+    return Entry(dense.settings, {"kernel": kernel * scale, "bias": bias * scale + shift})
+
+
+def _before(dense: Entry, scale: Array, shift: Array) -> Entry:
+    """Return the Dense of W (scale * a + shift) + b."""
+    kernel, bias = dense.arrays["kernel"], dense.arrays["bias"]
+    folded = {"kernel": kernel * scale[:, np.newaxis], "bias": bias + shift @ kernel}
+    return Entry(dense.settings, folded)
+
+
+def _join_activation(entries: list[Entry], i: int) -> None:
+    """Let a linear Dense do what an Activation after it does: the same numbers, one pass less."""
+    dense, arrays, _ = entries[i]
+    if i + 1 < len(entries) and isinstance(dense, Dense):
+        activation = entries[i + 1].settings
+        if isinstance(activation, Activation):
+            entries[i : i + 2] = [Entry(replace(dense, activation=activation), arrays)]
