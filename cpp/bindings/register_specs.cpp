@@ -16,7 +16,8 @@ void register_layer(py::module_ &m) {
     py::class_<LayerSpec>(m, "LayerSpec", py::module_local(), py::is_final())
         .def(py::init([](std::string kind, Index units, std::string activation, double alpha,
                          double rate, std::string initializer, double gain,
-                         std::vector<Index> columns, std::vector<Index> n_levels, Index dimension) {
+                         std::vector<Index> columns, std::vector<Index> n_levels, Index dimension,
+                         double epsilon) {
                  return LayerSpec{std::move(kind),
                                   units,
                                   std::move(activation),
@@ -26,12 +27,13 @@ void register_layer(py::module_ &m) {
                                   gain,
                                   std::move(columns),
                                   std::move(n_levels),
-                                  dimension};
+                                  dimension,
+                                  epsilon};
              }),
              "kind"_a, py::kw_only(), "units"_a = 0, "activation"_a = "identity", "alpha"_a = 0.0,
              "rate"_a = 0.0, "initializer"_a = "zeros", "gain"_a = 1.0,
              "columns"_a = std::vector<Index>(), "n_levels"_a = std::vector<Index>(),
-             "dimension"_a = 0)
+             "dimension"_a = 0, "epsilon"_a = 1e-5)
         .def_readwrite("kind", &LayerSpec::kind)
         .def_readwrite("units", &LayerSpec::units)
         .def_readwrite("activation", &LayerSpec::activation)
@@ -41,7 +43,8 @@ void register_layer(py::module_ &m) {
         .def_readwrite("gain", &LayerSpec::gain)
         .def_readwrite("columns", &LayerSpec::columns)
         .def_readwrite("n_levels", &LayerSpec::n_levels)
-        .def_readwrite("dimension", &LayerSpec::dimension);
+        .def_readwrite("dimension", &LayerSpec::dimension)
+        .def_readwrite("epsilon", &LayerSpec::epsilon);
 }
 
 void register_loss(py::module_ &m) {

@@ -22,6 +22,8 @@ from deltarule._history import History
 from deltarule._layers import Activation, Dense, Dropout, Embedding, Input, Rescale, Standardize
 from deltarule._model_file import load
 from deltarule._network import Network
+from deltarule._norms import LayerNorm
+from deltarule._residual import Residual
 from deltarule._threads import set_num_threads
 from deltarule._training import Trainer
 from deltarule._version import __version__
@@ -52,12 +54,14 @@ __all__ = [
     "History",
     "IRpropPlus",
     "Input",
+    "LayerNorm",
     "Lion",
     "ModelFileError",
     "NAdam",
     "Network",
     "RMSprop",
     "Rescale",
+    "Residual",
     "Standardize",
     "TableModel",
     "Trainer",

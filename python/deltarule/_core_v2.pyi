@@ -38,6 +38,7 @@ class LayerSpec:
     columns: Sequence[int]
     n_levels: Sequence[int]
     dimension: int
+    epsilon: float
     def __init__(
         self,
         kind: str,
@@ -51,6 +52,7 @@ class LayerSpec:
         columns: Sequence[int] = ...,
         n_levels: Sequence[int] = ...,
         dimension: int = 0,
+        epsilon: float = 1e-5,
     ) -> None: ...
 
 @final

@@ -2,8 +2,8 @@
 
 The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
 has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
-(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension). ``_file``
-knows the container.
+(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension), gamma and
+beta (n_l,). A residual is the kinds keep and add around its layers. ``_file`` knows the container.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from deltarule._layers import (
     activation_of,
 )
 from deltarule._network import Network
+from deltarule._norms import LayerNorm
+from deltarule._residual import Add, Keep
 from deltarule._validation import Array
 from deltarule._views import LayerView
 from deltarule.initializers import BY_NAME as INITIALIZERS
@@ -145,6 +147,8 @@ def _encode_layer(view: LayerView) -> Json:
     if isinstance(layer, Embedding):
         encoded |= {"columns": list(layer.columns), "n_levels": list(layer.n_levels)}
         encoded |= {"dimension": layer.dimension}
+    if isinstance(layer, LayerNorm):
+        encoded |= {"epsilon": layer.epsilon}
     if isinstance(layer, (Standardize, Rescale)):
         encoded |= {"fitted": view.fitted}
     return encoded
@@ -192,6 +196,9 @@ _LAYER_KEYS: Mapping[str, frozenset[str]] = {
     "rescale": frozenset({"kind", "fitted"}),
     "dropout": frozenset({"kind", "rate"}),
     "embedding": frozenset({"kind", "columns", "n_levels", "dimension"}),
+    "layer_norm": frozenset({"kind", "epsilon"}),
+    "keep": frozenset({"kind"}),
+    "add": frozenset({"kind"}),
 }
 
 
@@ -202,6 +209,10 @@ def _decode_layer(name: str, entry: Any) -> Layer:
     check_keys(name, entry, _LAYER_KEYS[kind], _LAYER_KEYS[kind])
     if kind == "dropout":
         return accepted(Dropout, entry["rate"])
+    if kind == "layer_norm":
+        return accepted(LayerNorm, epsilon=entry["epsilon"])
+    if kind in ("keep", "add"):
+        return Keep() if kind == "keep" else Add()
     if kind == "embedding":
         columns, n_levels = entry["columns"], entry["n_levels"]
         return accepted(Embedding, columns, n_levels, dimension=entry["dimension"])

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from deltarule import optimizers
 from deltarule._dispatch import core
 from deltarule._layers import Activation, Dense, Dropout, Embedding, Layer, activation_of
+from deltarule._norms import LayerNorm
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
 from deltarule.losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Huber, Loss, Quantile
@@ -42,6 +43,8 @@ def layer_spec(layer: Layer) -> core.LayerSpec:
             n_levels=layer.n_levels,
             dimension=layer.dimension,
         )
+    if isinstance(layer, LayerNorm):
+        return core.LayerSpec("layer_norm", epsilon=layer.epsilon)
     return core.LayerSpec(layer.kind)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deltarule._layers import Embedding, Layer
+from deltarule._norms import LayerNorm
 from deltarule._validation import Array
-from deltarule._views import split_block
+from deltarule._views import split_block, split_norm
 
 if TYPE_CHECKING:
     from deltarule._dispatch import core
@@ -29,9 +30,11 @@ class LayerTrace:
         ∂L/∂b, the sum of delta over the rows; None where nothing is trained.
     dtables : list of ndarray (n_levels[j], dimension), or None
         ∂L/∂E_j of an Embedding, the sum of delta over the rows of each level; None elsewhere.
+    dgamma, dbeta : ndarray (n_l,) or None
+        ∂L/∂gamma and ∂L/∂beta of a LayerNorm; None elsewhere.
     """
 
-    __slots__ = ("a", "dW", "db", "delta", "dtables", "settings", "z")
+    __slots__ = ("a", "dW", "db", "dbeta", "delta", "dgamma", "dtables", "settings", "z")
 
     def __init__(self, settings: Layer, z: Array, a: Array, delta: Array) -> None:
         self.settings = settings
@@ -41,9 +44,12 @@ class LayerTrace:
         self.dW: Array | None = None
         self.db: Array | None = None
         self.dtables: list[Array] | None = None
+        self.dgamma: Array | None = None
+        self.dbeta: Array | None = None
 
     def __repr__(self) -> str:
-        arrays = ((name, getattr(self, name)) for name in ("z", "a", "delta", "dW", "db"))
+        names = ("z", "a", "delta", "dW", "db", "dgamma", "dbeta")
+        arrays = ((name, getattr(self, name)) for name in names)
         shapes = [f"{name} {array.shape}" for name, array in arrays if array is not None]
         if self.dtables is not None:
             shapes.append(f"dtables {[table.shape for table in self.dtables]}")
@@ -58,7 +64,8 @@ class Trace:
     loss : float
         The loss of the batch.
     gradient : ndarray (n_parameters,)
-        ∂L/∂θ with the layout of ``net.theta``, read-only; `dW`, `db` and `dtables` are views of it.
+        ∂L/∂θ with the layout of ``net.theta``, read-only; `dW`, `db`, `dtables`, `dgamma` and
+        `dbeta` are views of it.
     layers : tuple of LayerTrace
         ``trace.layers[i]`` belongs to ``net.layers[i]``: with `z`, `a`, `delta` of shape
         (n, n_l), `dW` (n_l, n_{l-1}) and `db` (n_l,).
@@ -92,6 +99,8 @@ class Trace:
                 block = self.gradient[start : start + place["n_parameters"]]
                 if isinstance(settings, Embedding):
                     layer.dtables = settings.split(block)
+                elif isinstance(settings, LayerNorm):
+                    layer.dgamma, layer.dbeta = split_norm(block)
                 else:
                     layer.dW, layer.db = split_block(block, place["n_inputs"], place["n_outputs"])
             traced.append(layer)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
 from deltarule._layers import Dense, Embedding, Layer, Rescale, Standardize
+from deltarule._norms import LayerNorm
 from deltarule._validation import Array
 
 if TYPE_CHECKING:
@@ -23,17 +24,22 @@ def split_block(block: Array, n_inputs: int, n_outputs: int) -> tuple[Array, Arr
     return kernel.T, block[n_inputs * n_outputs :]
 
 
+def split_norm(block: Array) -> tuple[Array, Array]:
+    """Return views gamma and beta (n_outputs,) of a norm's part of theta."""
+    return block[: block.size // 2], block[block.size // 2 :]
+
+
 class LayerView:
     """One layer of a network: its settings, and its numbers as writable views.
 
     Writing into a view changes the network: ``net.layers[0].b[:] = 0``. A layer that trains
     nothing has ``W``, ``kernel`` and ``b`` None; one without statistics has ``mean`` and
-    ``scale`` None; only an Embedding has ``tables``.
+    ``scale`` None; only an Embedding has ``tables``, only a LayerNorm ``gamma`` and ``beta``.
 
     Attributes
     ----------
-    settings : Dense, Activation, Embedding, Standardize, Rescale or Dropout
-        What the layer was made from.
+    settings : Dense, Activation, Embedding, Standardize, Rescale, Dropout or LayerNorm
+        What the layer was made from; Keep and Add are the start and the end of a Residual.
     n_inputs, n_outputs : int
         The widths n_{l-1} and n_l. `W` is what the mathematics writes, `kernel` what lies in
         ``net.theta`` and what scikit-learn calls ``coefs_[l]``.
@@ -66,7 +72,8 @@ class LayerView:
     @property
     def n_parameters(self) -> int:
         """How many trained numbers the layer has."""
-        trained = (self._arrays.get(name) for name in ("kernel", "bias", "embedding"))
+        names = ("kernel", "bias", "embedding", "gamma", "beta")
+        trained = (self._arrays.get(name) for name in names)
         return sum(array.size for array in trained if array is not None)
 
     @property
@@ -96,6 +103,24 @@ class LayerView:
     @b.setter
     def b(self, value: ArrayLike) -> None:
         self._assign("b", self.b, value)
+
+    @property
+    def gamma(self) -> Array | None:
+        """The scales (n_outputs,) of a LayerNorm, or None."""
+        return self._arrays.get("gamma")
+
+    @gamma.setter
+    def gamma(self, value: ArrayLike) -> None:
+        self._assign("gamma", self.gamma, value)
+
+    @property
+    def beta(self) -> Array | None:
+        """The shifts (n_outputs,) of a LayerNorm, or None."""
+        return self._arrays.get("beta")
+
+    @beta.setter
+    def beta(self, value: ArrayLike) -> None:
+        self._assign("beta", self.beta, value)
 
     @property
     def tables(self) -> list[Array] | None:
@@ -197,6 +222,10 @@ def _arrays(network: CoreNetwork, place: dict[str, int], settings: Layer) -> dic
         start = place["theta_offset"]
         block = network.theta[start : start + place["n_parameters"]]
         return {"embedding": block.reshape(-1, settings.dimension)}
+    if isinstance(settings, LayerNorm):
+        start = place["theta_offset"]
+        gamma, beta = split_norm(network.theta[start : start + place["n_parameters"]])
+        return {"gamma": gamma, "beta": beta}
     if isinstance(settings, (Standardize, Rescale)):
         start = place["state_offset"]
         block = network.state[start : start + place["n_state"]]

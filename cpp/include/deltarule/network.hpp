@@ -13,7 +13,9 @@ template <class T> class Workspace;
 
 // What a layer is asked to be; the fields that its kind does not use are ignored.
 struct LayerSpec {
-    std::string kind; // "dense" "activation" "standardize" "rescale" "dropout" "embedding"
+    // "dense" "activation" "standardize" "rescale" "dropout" "embedding" "layer_norm"; the start
+    // and the end of a residual: "keep" "add"
+    std::string kind;
     Index units = 0;
     std::string activation = "identity";
     double alpha = 0;
@@ -22,6 +24,7 @@ struct LayerSpec {
     double gain = 1;
     std::vector<Index> columns = {}, n_levels = {}; // embedding
     Index dimension = 0;
+    double epsilon = 1e-5; // layer_norm
 };
 
 // Where a layer's numbers lie.
@@ -36,7 +39,7 @@ struct LayerLayout {
 template <class T> class Network {
   public:
     // Draws the initial weights from (seed, Stream::initial_weights), those of an Embedding normal
-    // with deviation 1/√dimension; biases start at zero. Throws std::invalid_argument for a list of
+    // with deviation 1/√dimension; biases start at zero, norms at γ = 1, β = 0. Throws std::invalid_argument for a list of
     // layers that is no network.
     Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::uint64_t seed);
 
@@ -99,6 +102,7 @@ template <class T> class Network {
 
   private:
     void add_layer(const LayerSpec &spec, Index width);
+    void close_residual(Index width);
     void draw_weights(std::size_t layer, const LayerSpec &spec);
     Numbers<T> numbers(std::size_t layer, T *scratch) const;
     Pass pass_of(std::size_t layer, const Pass &pass) const;
