@@ -80,14 +80,7 @@ void bias_gradient(Index m, Index n, Columns<const T> delta, Index first,
     sum(std::integral_constant<int, 4>{});
     sum(std::integral_constant<int, 2>{});
     sum(std::integral_constant<int, 1>{});
-    T *values = scratch;
-    if (sink.gradient) {
-        values = sink.gradient + first;
-        for (Index i = 0; i < m; ++i)
-            values[i] = sink.add ? values[i] + scratch[i] : scratch[i];
-    }
-    if (sink.apply)
-        sink.apply(first, m, values, false);
+    sink.take_sums(first, m, scratch);
 }
 
 // dW for fewer than 4 outputs: vectors along the inputs into scratch, then turned.

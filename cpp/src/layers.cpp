@@ -159,12 +159,47 @@ void Dropout<T>::backward(const Numbers<T> &, Columns<const T>, const Slot<T> &s
                                                       simd::load<P<T>>(slot.mask.column(j) + i)));
 }
 
+template <class T>
+void KeepInput<T>::forward(const Numbers<T> &, Columns<const T>, const Slot<T> &, Index,
+                           const Pass &) const {} // slot.a is the memory of the layer below
+
+template <class T>
+void KeepInput<T>::backward(const Numbers<T> &, Columns<const T>, const Slot<T> &slot,
+                            Columns<T> d_in, Index n, const Pass &) const {
+    for (Index j = 0; j < n; ++j)
+        for (Index i = 0; i < outputs; i += simd::kLanes<T>) {
+            const P<T> delta = simd::add(simd::load<P<T>>(slot.delta.column(j) + i),
+                                         simd::load<P<T>>(slot.skip.column(j) + i));
+            simd::store(slot.delta.column(j) + i, delta);
+            if (d_in)
+                simd::store(d_in.column(j) + i, delta);
+        }
+}
+
+template <class T>
+void AddKept<T>::forward(const Numbers<T> &, Columns<const T> in, const Slot<T> &slot, Index n,
+                         const Pass &) const {
+    for (Index j = 0; j < n; ++j)
+        for (Index i = 0; i < outputs; i += simd::kLanes<T>)
+            simd::store(slot.a.column(j) + i, simd::add(simd::load<P<T>>(in.column(j) + i),
+                                                        simd::load<P<T>>(slot.skip.column(j) + i)));
+}
+
+template <class T>
+void AddKept<T>::backward(const Numbers<T> &, Columns<const T>, const Slot<T> &slot,
+                          Columns<T> d_in, Index n, const Pass &) const {
+    if (d_in)
+        copy<T>(outputs, n, slot.delta, d_in);
+}
+
 #define DELTARULE_INSTANTIATE(T)                                                                   \
     template struct Dense<T>;                                                                      \
     template struct ActivationLayer<T>;                                                            \
     template struct Standardize<T>;                                                                \
     template struct Rescale<T>;                                                                    \
-    template struct Dropout<T>;
+    template struct Dropout<T>;                                                                    \
+    template struct KeepInput<T>;                                                                  \
+    template struct AddKept<T>;
 DELTARULE_INSTANTIATE(float)
 DELTARULE_INSTANTIATE(double)
 #undef DELTARULE_INSTANTIATE

@@ -50,6 +50,10 @@ Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::ui
         add_layer(specs[l], width);
         width = layout_.back().n_outputs;
     }
+    for (std::size_t l = 0; l < layers_.size(); ++l)
+        if (const auto *keep = std::get_if<KeepInput<T>>(&layers_[l]); keep && keep->end == 0)
+            throw std::invalid_argument("the residual that starts at layer " + std::to_string(l) +
+                                        " has no end");
     theta_ = Buffer<T>(layout_.back().theta_offset + layout_.back().n_parameters);
     state_ = Buffer<T>(layout_.back().state_offset + layout_.back().n_state);
     lowest_trained_ = layers_.size();
@@ -58,11 +62,29 @@ Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::ui
             lowest_trained_ = l;
     for (std::size_t l = 0; l < specs.size(); ++l) {
         draw_weights(l, specs[l]);
-        if (batch_norm(l))
-            std::fill_n(theta() + layout_[l].theta_offset, layout_[l].n_outputs, T(1));
         T *scale = state() + layout_[l].state_offset + layout_[l].n_state / 2;
         std::fill(scale, scale + layout_[l].n_state / 2, T(1));
+        if (specs[l].kind == "layer_norm" || specs[l].kind == "batch_norm")
+            std::fill_n(theta() + layout_[l].theta_offset, layout_[l].n_outputs, T(1)); // γ
     }
+}
+
+// The end of the residual that was started last.
+template <class T> void Network<T>::close_residual(Index width) {
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+        auto *keep = std::get_if<KeepInput<T>>(&layers_[l]);
+        if (!keep || keep->end != 0)
+            continue;
+        if (keep->outputs != width)
+            throw std::invalid_argument("a residual must keep its width, got " +
+                                        std::to_string(keep->outputs) + " in and " +
+                                        std::to_string(width) + " out");
+        keep->end = layers_.size();
+        layers_.push_back(AddKept<T>{width, width, l});
+        return;
+    }
+    throw std::invalid_argument("the end of a residual without a start, found at layer " +
+                                std::to_string(layers_.size()));
 }
 
 template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width) {
@@ -79,8 +101,14 @@ template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width
         layers_.push_back(Dropout<T>{width, width, spec.rate, layers_.size()});
     else if (spec.kind == "embedding")
         layers_.push_back(Embedding<T>(width, spec.columns, spec.n_levels, spec.dimension));
+    else if (spec.kind == "layer_norm")
+        layers_.push_back(LayerNorm<T>{width, width, spec.epsilon});
     else if (spec.kind == "batch_norm")
         layers_.push_back(BatchNorm<T>{width, width, spec.momentum, spec.epsilon});
+    else if (spec.kind == "keep")
+        layers_.push_back(KeepInput<T>{width, width, 0});
+    else if (spec.kind == "add")
+        close_residual(width);
     else
         throw std::invalid_argument("unknown kind of layer '" + spec.kind + "'");
     const bool is_norm = std::holds_alternative<BatchNorm<T>>(layers_.back());
@@ -282,12 +310,17 @@ template <class T> void Network<T>::update_statistics(const Workspace<T> &w, Ind
             norm->update_statistics(w.slots[l], n, state() + layout_[l].state_offset);
 }
 
-// The first column of a layer's weights in share `part` of `parts`: the parameters of all layers,
-// cut into equal pieces, each cut moved to a whole group of columns.
+// The first column of a layer's weights (first unit, if it has parameters but no weights) in share
+// `part` of `parts`: the parameters of all layers, cut into equal pieces, each cut moved to a whole
+// group of columns.
 template <class T> Index Network<T>::share_start(std::size_t l, int part, int parts) const {
     constexpr Index kGroup = 16;
     const LayerLayout &layout = layout_[l];
-    const auto [rows, columns] = layout.weights;
+    auto [rows, columns] = layout.weights;
+    if (columns == 0 && layout.n_parameters > 0) {
+        columns = layout.n_outputs;
+        rows = layout.n_parameters / columns;
+    }
     if (part == 0 || part == parts || columns == 0)
         return part == 0 ? 0 : columns;
     const Index cut = n_parameters() / parts * part - layout.theta_offset;

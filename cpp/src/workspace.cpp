@@ -35,7 +35,10 @@ Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_
         const Layer<T> &layer = network.layers()[l];
         const LayerLayout &layout = network.layout()[l];
         Slot<T> slot;
-        slot.a = take(layout.n_outputs, capacity);
+        if (std::holds_alternative<KeepInput<T>>(layer))
+            slot.a = l == 0 ? input : slots[l - 1].a;
+        else
+            slot.a = take(layout.n_outputs, capacity);
         slot.z = keeps_z_apart(layer, keep) ? take(layout.n_outputs, capacity) : slot.a;
         if (keep != Keep::outputs) {
             slot.delta = take(layout.n_outputs, capacity);
@@ -46,13 +49,24 @@ Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_
                 slot.units = units_.back().data();
             }
         }
+        if (std::holds_alternative<LayerNorm<T>>(layer)) {
+            slot.mean = take(capacity, 1).data;
+            slot.inverse = take(capacity, 1).data;
+        }
+        if (const auto *add = std::get_if<AddKept<T>>(&layer)) {
+            Slot<T> &start = slots[add->start];
+            slot.skip = start.a;
+            start.skip = slot.delta;
+        }
         slots.push_back(slot);
         scratch_needed =
             std::max(scratch_needed, scratch_size<T>(layout.n_inputs, layout.n_outputs));
-        if (const auto *embedding = std::get_if<Embedding<T>>(&layer))
-            scratch_needed = std::max(scratch_needed, embedding->scratch_size());
-        if (const auto *norm = std::get_if<BatchNorm<T>>(&layer))
-            scratch_needed = std::max(scratch_needed, norm->scratch_size());
+        std::visit(
+            [&](const auto &each) {
+                if constexpr (requires { each.scratch_size(); })
+                    scratch_needed = std::max(scratch_needed, each.scratch_size());
+            },
+            layer);
     }
     scratch_ = take(scratch_needed, n_threads);
 }

@@ -31,6 +31,8 @@ from deltarule._layers import (
 )
 from deltarule._model_file import load
 from deltarule._network import Network
+from deltarule._norms import LayerNorm
+from deltarule._residual import Residual
 from deltarule._threads import set_num_threads
 from deltarule._training import Trainer
 from deltarule._version import __version__
@@ -62,12 +64,14 @@ __all__ = [
     "History",
     "IRpropPlus",
     "Input",
+    "LayerNorm",
     "Lion",
     "ModelFileError",
     "NAdam",
     "Network",
     "RMSprop",
     "Rescale",
+    "Residual",
     "Standardize",
     "TableModel",
     "Trainer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from deltarule._layers import (
     Standardize,
     activation_of,
 )
+from deltarule._norms import LayerNorm
+from deltarule._residual import Add, Keep, flatten
 from deltarule._validation import Array
 
 MAX_LAYERS = 10_000
@@ -71,21 +74,48 @@ def check(entries: Sequence[Any]) -> tuple[int, tuple[Layer, ...]]:
     for i, entry in enumerate(entries):
         if not isinstance(entry, Layer):
             raise TypeError(f"layers[{i}] must be a layer, got {_settings.shown(entry)}")
-    first, rest = entries[0], tuple(entries[1:])
+    first, rest = entries[0], entries[1:]
     if not isinstance(first, Input):
         raise ValueError(f"layers[0] must be an Input(width), got {first!r}")
     if not rest:
         raise ValueError(f"layers must hold at least one layer after {first!r}")
-    for i, layer in enumerate(rest):
+    named = [(f"layers[{i + 1}]", layer) for i, layer in enumerate(rest)]
+    flat = list(islice(flatten(named), MAX_LAYERS + 1))
+    if len(flat) > MAX_LAYERS:
+        raise ValueError(f"layers must be at most {MAX_LAYERS} layers, got more inside of Residual")
+    for i, (name, layer) in enumerate(flat):
         if isinstance(layer, Input):
-            raise ValueError(f"layers[{i + 1}] must not be an Input: only the first entry is one")
+            raise ValueError(f"{name} must not be an Input: only the first entry is one")
         if isinstance(layer, Standardize) and i != 0:
-            raise ValueError(f"layers[{i + 1}]: Standardize can only follow the Input")
+            raise ValueError(f"{name}: Standardize can only follow the Input")
         if isinstance(layer, Embedding):
-            _check_columns(f"layers[{i + 1}]", layer, first.width if i == 0 else None)
-        if isinstance(layer, Rescale) and i != len(rest) - 1:
-            raise ValueError(f"layers[{i + 1}]: Rescale can only be the last layer")
-    return first.width, rest
+            _check_columns(name, layer, first.width if i == 0 else None)
+        if isinstance(layer, Rescale) and i != len(flat) - 1:
+            raise ValueError(f"{name}: Rescale can only be the last layer")
+    layers = tuple(layer for _, layer in flat)
+    _check_residuals([name for name, _ in flat], layers, widths(first.width, layers))
+    return first.width, layers
+
+
+def _check_residuals(names: Sequence[str], layers: Sequence[Layer], sizes: Sequence[int]) -> None:
+    """Refuse flat layers whose residuals have only one end, no layer, or another width."""
+    kept: list[int] = []
+    for i, (name, layer) in enumerate(zip(names, layers, strict=True)):
+        if isinstance(layer, Keep):
+            kept.append(i)
+        elif isinstance(layer, Add):
+            if not kept:
+                raise ValueError(f"{name}: Add ends a residual that has no start")
+            start = kept.pop()
+            if i == start + 1:
+                raise ValueError(f"{name}: a Residual must hold at least one layer")
+            if sizes[i] != sizes[start]:
+                raise ValueError(
+                    f"{name}: the layers of a Residual must keep the width, "
+                    f"got {sizes[start]} in and {sizes[i]} out"
+                )
+    if kept:
+        raise ValueError(f"{names[kept[-1]]}: Keep starts a residual that has no end")
 
 
 def _check_columns(name: str, layer: Embedding, width: int | None) -> None:
@@ -125,6 +155,8 @@ def shapes(n_inputs: int, layers: Sequence[Layer]) -> list[dict[str, tuple[int, 
         elif isinstance(layer, BatchNorm):
             names = ("gamma", "beta", "running_mean", "running_var")
             result.append(dict.fromkeys(names, (sizes[i],)))
+        elif isinstance(layer, LayerNorm):
+            result.append({"gamma": (sizes[i],), "beta": (sizes[i],)})
         else:
             result.append({})
     return result

@@ -3,7 +3,8 @@
 The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
 has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
 (n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension), gamma, beta,
-running_mean and running_var (n_l,). ``_file`` knows the container.
+running_mean and running_var (n_l,). A residual is the kinds keep and add around its layers.
+``_file`` knows the container.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from deltarule._layers import (
     activation_of,
 )
 from deltarule._network import Network
+from deltarule._norms import LayerNorm
+from deltarule._residual import Add, Keep
 from deltarule._validation import Array
 from deltarule._views import LayerView
 from deltarule.initializers import BY_NAME as INITIALIZERS
@@ -148,6 +151,8 @@ def _encode_layer(view: LayerView) -> Json:
         encoded |= {"dimension": layer.dimension}
     if isinstance(layer, BatchNorm):
         encoded |= {"momentum": layer.momentum, "epsilon": layer.epsilon}
+    if isinstance(layer, LayerNorm):
+        encoded |= {"epsilon": layer.epsilon}
     if isinstance(layer, (Standardize, Rescale)):
         encoded |= {"fitted": view.fitted}
     return encoded
@@ -196,6 +201,9 @@ _LAYER_KEYS: Mapping[str, frozenset[str]] = {
     "dropout": frozenset({"kind", "rate"}),
     "embedding": frozenset({"kind", "columns", "n_levels", "dimension"}),
     "batch_norm": frozenset({"kind", "momentum", "epsilon"}),
+    "layer_norm": frozenset({"kind", "epsilon"}),
+    "keep": frozenset({"kind"}),
+    "add": frozenset({"kind"}),
 }
 
 
@@ -206,6 +214,10 @@ def _decode_layer(name: str, entry: Any) -> Layer:
     check_keys(name, entry, _LAYER_KEYS[kind], _LAYER_KEYS[kind])
     if kind == "dropout":
         return accepted(Dropout, entry["rate"])
+    if kind == "layer_norm":
+        return accepted(LayerNorm, epsilon=entry["epsilon"])
+    if kind in ("keep", "add"):
+        return Keep() if kind == "keep" else Add()
     if kind == "embedding":
         columns, n_levels = entry["columns"], entry["n_levels"]
         return accepted(Embedding, columns, n_levels, dimension=entry["dimension"])

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from deltarule import _architecture, _evaluation, _settings, _threads, _validation
 from deltarule._network_state import NetworkState
+from deltarule._residual import texts
 from deltarule._specs import loss_spec
 from deltarule._summary import summary_table
 from deltarule._trace import Trace
@@ -34,8 +35,8 @@ class Network(NetworkState):
     ----------
     layers : sequence of int, or of layers
         Short form: the sizes ``[n_0, n_1, ..., n_L]``, from the input to the output. Long form:
-        ``[Input(n_0), ...]`` followed by Dense, Activation, BatchNorm, Embedding, Standardize,
-        Rescale, Dropout.
+        ``[Input(n_0), ...]`` followed by Dense, Activation, Embedding, Standardize, Rescale,
+        Dropout, LayerNorm, BatchNorm, Residual.
     activation : str or Activation, default "relu"
         Short form only: of the hidden layers.
     output : str or Activation, default "identity"
@@ -100,7 +101,7 @@ class Network(NetworkState):
         return summary_table(self)
 
     def __repr__(self) -> str:
-        entries = [f"Input({self.n_inputs})", *(repr(each) for each in self._layers)]
+        entries = [f"Input({self.n_inputs})", *texts(self._layers)]
         if len(entries) > 12:
             entries[8:-3] = ["..."]
         dtype, seed = self._dtype.name, self._seed

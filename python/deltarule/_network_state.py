@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from deltarule import _settings, _validation
 from deltarule._dispatch import core
 from deltarule._layers import BatchNorm, Embedding
+from deltarule._norms import LayerNorm
 from deltarule._specs import CoreNetwork, layer_spec
 from deltarule._validation import Array
 from deltarule._views import LayerView, layer_views, split_block, split_norm
@@ -52,7 +53,7 @@ class NetworkState:
     def theta(self) -> Array:
         """All parameters, (n_parameters,): W_1, b_1, W_2, b_2 … A writable view, not a copy.
 
-        An Embedding's part is its tables, one after another; a BatchNorm's gamma, then beta.
+        An Embedding's part is its tables, one after another; that of a norm gamma, then beta.
 
         Assigning copies the numbers in: ``net.theta = v`` is ``net.theta[:] = v``, with the shape
         checked.
@@ -117,8 +118,8 @@ class NetworkState:
         -------
         list
             For every layer W (n_l, n_{l-1}) and b (n_l,); the list of the tables
-            (n_levels[j], dimension) of an Embedding; gamma and beta, (n_l,) each, of a BatchNorm;
-            None where nothing is trained.
+            (n_levels[j], dimension) of an Embedding; gamma and beta (n_l,) of a LayerNorm or
+            BatchNorm; None where nothing is trained.
 
         Raises
         ------
@@ -143,7 +144,7 @@ class NetworkState:
             block = v[start : start + size]
             if isinstance(settings, Embedding):
                 result.append(settings.split(block))
-            elif isinstance(settings, BatchNorm):
+            elif isinstance(settings, (BatchNorm, LayerNorm)):
                 result.append(split_norm(block))
             else:
                 shape = place["n_inputs"], place["n_outputs"]

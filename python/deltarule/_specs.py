@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from deltarule import optimizers
 from deltarule._dispatch import core
 from deltarule._layers import Activation, BatchNorm, Dense, Dropout, Embedding, Layer, activation_of
+from deltarule._norms import LayerNorm
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
 from deltarule.losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Huber, Loss, Quantile
@@ -44,6 +45,8 @@ def layer_spec(layer: Layer) -> core.LayerSpec:
         )
     if isinstance(layer, BatchNorm):
         return core.LayerSpec("batch_norm", momentum=layer.momentum, epsilon=layer.epsilon)
+    if isinstance(layer, LayerNorm):
+        return core.LayerSpec("layer_norm", epsilon=layer.epsilon)
     return core.LayerSpec(layer.kind)
 
 

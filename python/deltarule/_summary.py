@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deltarule._layers import activation_of
+from deltarule._residual import starts
 
 if TYPE_CHECKING:
     from deltarule._network import Network
@@ -15,11 +16,14 @@ _TITLES = ("layer", "kind", "output", "parameters", "activation")
 def summary_table(network: Network) -> str:
     """Return one line for every layer, and the totals."""
     rows = [_TITLES, ("", "Input", f"(n, {network.n_inputs})", "", "")]
-    for i, layer in enumerate(network.layers):
+    places = starts(layer.settings for layer in network.layers)
+    for i, (layer, (depth, start)) in enumerate(zip(network.layers, places, strict=True)):
         activation = activation_of(layer.settings)
         note = "" if activation is None else repr(activation)[len("Activation(") : -1]
+        note = note if start is None else f"+ layer {start}"
         note = note if layer.fitted else "not fitted"
-        kind, output = type(layer.settings).__name__, f"(n, {layer.n_outputs})"
+        kind = "  " * depth + type(layer.settings).__name__
+        output = f"(n, {layer.n_outputs})"
         rows.append((str(i), kind, output, f"{layer.n_parameters:,}", note.replace("'", "")))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
     lines = [_line(row, widths) for row in rows]

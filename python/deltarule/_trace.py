@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deltarule._layers import BatchNorm, Embedding, Layer
+from deltarule._norms import LayerNorm
 from deltarule._validation import Array
 from deltarule._views import split_block, split_norm
 
@@ -30,7 +31,7 @@ class LayerTrace:
     dtables : list of ndarray (n_levels[j], dimension), or None
         ∂L/∂E_j of an Embedding, the sum of delta over the rows of each level; None elsewhere.
     dgamma, dbeta : ndarray (n_l,) or None
-        ∂L/∂gamma and ∂L/∂beta of a BatchNorm; None elsewhere.
+        ∂L/∂gamma and ∂L/∂beta of a LayerNorm or BatchNorm; None elsewhere.
     """
 
     __slots__ = ("a", "dW", "db", "dbeta", "delta", "dgamma", "dtables", "settings", "z")
@@ -98,7 +99,7 @@ class Trace:
                 block = self.gradient[start : start + place["n_parameters"]]
                 if isinstance(settings, Embedding):
                     layer.dtables = settings.split(block)
-                elif isinstance(settings, BatchNorm):
+                elif isinstance(settings, (BatchNorm, LayerNorm)):
                     layer.dgamma, layer.dbeta = split_norm(block)
                 else:
                     layer.dW, layer.db = split_block(block, place["n_inputs"], place["n_outputs"])

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
 from deltarule._layers import BatchNorm, Dense, Embedding, Layer, Rescale, Standardize
+from deltarule._norms import LayerNorm
 from deltarule._validation import Array
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def split_block(block: Array, n_inputs: int, n_outputs: int) -> tuple[Array, Arr
 
 
 def split_norm(block: Array) -> tuple[Array, Array]:
-    """Return views gamma and beta, (n_l,) each, of a normalising layer's part of theta."""
+    """Return views gamma and beta (n_l,) of a norm's part of theta."""
     half = block.size // 2
     return block[:half], block[half:]
 
@@ -34,13 +35,13 @@ class LayerView:
 
     Writing into a view changes the network: ``net.layers[0].b[:] = 0``. A layer that trains
     nothing has ``W``, ``kernel`` and ``b`` None; one without statistics has ``mean`` and
-    ``scale`` None; only an Embedding has ``tables``, and only a BatchNorm ``gamma``, ``beta``,
-    ``running_mean`` and ``running_var``.
+    ``scale`` None; only an Embedding has ``tables``, only a norm ``gamma`` and ``beta``, only a
+    BatchNorm ``running_mean`` and ``running_var``.
 
     Attributes
     ----------
-    settings : Dense, Activation, BatchNorm, Embedding, Standardize, Rescale or Dropout
-        What the layer was made from.
+    settings : Dense, Activation, Embedding, Standardize, Rescale, Dropout, LayerNorm or BatchNorm
+        What the layer was made from; Keep and Add are the start and the end of a Residual.
     n_inputs, n_outputs : int
         The widths n_{l-1} and n_l. `W` is what the mathematics writes, `kernel` what lies in
         ``net.theta`` and what scikit-learn calls ``coefs_[l]``.
@@ -104,6 +105,24 @@ class LayerView:
     @b.setter
     def b(self, value: ArrayLike) -> None:
         self._assign("b", self.b, value)
+
+    @property
+    def gamma(self) -> Array | None:
+        """The scales (n_outputs,) of a LayerNorm, or None."""
+        return self._arrays.get("gamma")
+
+    @gamma.setter
+    def gamma(self, value: ArrayLike) -> None:
+        self._assign("gamma", self.gamma, value)
+
+    @property
+    def beta(self) -> Array | None:
+        """The shifts (n_outputs,) of a LayerNorm, or None."""
+        return self._arrays.get("beta")
+
+    @beta.setter
+    def beta(self, value: ArrayLike) -> None:
+        self._assign("beta", self.beta, value)
 
     @property
     def tables(self) -> list[Array] | None:
@@ -241,6 +260,10 @@ def _arrays(network: CoreNetwork, place: dict[str, int], settings: Layer) -> dic
         start = place["theta_offset"]
         block = network.theta[start : start + place["n_parameters"]]
         return {"embedding": block.reshape(-1, settings.dimension)}
+    if isinstance(settings, LayerNorm):
+        start = place["theta_offset"]
+        gamma, beta = split_norm(network.theta[start : start + place["n_parameters"]])
+        return {"gamma": gamma, "beta": beta}
     if isinstance(settings, (Standardize, Rescale)):
         start = place["state_offset"]
         block = network.state[start : start + place["n_state"]]

@@ -46,6 +46,19 @@ template <class T> struct GradientSink {
     FunctionRef<void(Index first, Index count, const T *values, bool is_weight)> apply;
     // Up to three arrays laid out like theta that `apply` reads: fetched into cache ahead of it.
     std::array<const T *, 3> touched = {};
+
+    // Takes the sums over a block of rows of parameters [first, first + count), no weights.
+    void take_sums(Index first, Index count, const T *sums) const {
+        const T *values = sums;
+        if (gradient) {
+            T *total = gradient + first;
+            for (Index i = 0; i < count; ++i)
+                total[i] = add ? total[i] + sums[i] : sums[i];
+            values = total;
+        }
+        if (apply)
+            apply(first, count, values, false);
+    }
 };
 
 // dW = D Aᵀ for inputs (columns of W) [k0, k1), and with k0 = 0 db = D 1: D (M, n), A (K, n), W (M,

@@ -28,15 +28,24 @@ namespace deltarule {
 
 // What one layer saves of the rows of a block. Where nobody needs z, z and a are the same memory.
 template <class T> struct Slot {
-    Columns<T> z, a;         // (n_l, n); without activation z is a
-    Columns<T> delta;        // (n_l, n)
-    Columns<T> mask;         // (n_l, n), Dropout only
-    double *units = nullptr; // BatchNorm only: what it knows of each unit, see there
+    Columns<T> z, a;  // (n_l, n); without activation z is a
+    Columns<T> delta; // (n_l, n)
+    Columns<T> mask;  // (n_l, n), Dropout only
+    Columns<T> skip;  // (n_l, n), of the other end of a residual: AddKept a, KeepInput delta
+    T *mean = nullptr, *inverse = nullptr; // (n), LayerNorm only: of each column, and 1/√(var + ε)
+    double *units = nullptr;               // BatchNorm only: what it knows of each unit, see there
 
     // The same, from column j on.
     Slot from(Index j) const {
         const auto shift = [j](Columns<T> c) { return c ? Columns<T>{c.column(j), c.ld} : c; };
-        return {shift(z), shift(a), shift(delta), shift(mask), units};
+        return {shift(z),
+                shift(a),
+                shift(delta),
+                shift(mask),
+                shift(skip),
+                mean ? mean + j : nullptr,
+                inverse ? inverse + j : nullptr,
+                units};
     }
 };
 
@@ -198,10 +207,49 @@ template <class T> struct BatchNorm {
     void update_statistics(const Slot<T> &slot, Index n, T *state) const;
 };
 
+// A' = γ ⊙ x̂ + β, x̂ = (A − mean) / √(var + ε): mean and biased variance of each column, over its
+// units. theta holds γ, then β. (J. Ba, J. Kiros, G. Hinton, 2016)
+//
+//   d_in = (g − mean(g) − x̂ ⊙ mean(g ⊙ x̂)) / √(var + ε), g = γ ⊙ δ
+//   dγ = Σ δ ⊙ x̂, dβ = Σ δ over the columns, those of a block in one chain
+template <class T> struct LayerNorm {
+    Index inputs, outputs;
+    double epsilon; // the smallest normal number of T if that is larger
+
+    Index n_parameters() const { return 2 * outputs; }
+    Index n_state() const { return 0; }
+    DELTARULE_LAYER_PROTOCOL
+    // Of units [k0, k1).
+    void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
+                  Index k1, const GradientSink<T> &sink, T *scratch) const;
+    Index scratch_size() const { return 2 * padded(outputs); } // that gradient needs
+};
+
+// The start of a residual, A' = A, and its end, A' = A + the A' of its start. (K. He et al., 2016)
+// What is kept is not copied: it is the memory of the layer below. Backward, delta of the start is
+// what its layers send down plus delta of the end.
+template <class T> struct KeepInput {
+    Index inputs, outputs;
+    std::size_t end; // the AddKept; 0 until there is one
+
+    Index n_parameters() const { return 0; }
+    Index n_state() const { return 0; }
+    DELTARULE_LAYER_PROTOCOL
+};
+
+template <class T> struct AddKept {
+    Index inputs, outputs;
+    std::size_t start; // the KeepInput
+
+    Index n_parameters() const { return 0; }
+    Index n_state() const { return 0; }
+    DELTARULE_LAYER_PROTOCOL
+};
+
 #undef DELTARULE_LAYER_PROTOCOL
 
 template <class T>
 using Layer = std::variant<Dense<T>, ActivationLayer<T>, Standardize<T>, Rescale<T>, Dropout<T>,
-                           Embedding<T>, BatchNorm<T>>;
+                           Embedding<T>, LayerNorm<T>, BatchNorm<T>, KeepInput<T>, AddKept<T>>;
 
 } // namespace deltarule

@@ -13,7 +13,8 @@ template <class T> class Workspace;
 
 // What a layer is asked to be; the fields that its kind does not use are ignored.
 struct LayerSpec {
-    // "dense" "activation" "standardize" "rescale" "dropout" "embedding" "batch_norm"
+    // "dense" "activation" "standardize" "rescale" "dropout" "embedding" "layer_norm" "batch_norm";
+    // the start and the end of a residual: "keep" "add"
     std::string kind;
     Index units = 0;
     std::string activation = "identity";
@@ -23,7 +24,8 @@ struct LayerSpec {
     double gain = 1;
     std::vector<Index> columns = {}, n_levels = {}; // embedding
     Index dimension = 0;
-    double momentum = 0.1, epsilon = 1e-5; // batch_norm
+    double momentum = 0.1; // batch_norm
+    double epsilon = 1e-5; // layer_norm, batch_norm
 };
 
 // Where a layer's numbers lie.
@@ -38,8 +40,8 @@ struct LayerLayout {
 template <class T> class Network {
   public:
     // Draws the initial weights from (seed, Stream::initial_weights), those of an Embedding normal
-    // with deviation 1/√dimension; biases start at zero. Throws std::invalid_argument for a list of
-    // layers that is no network.
+    // with deviation 1/√dimension; biases start at zero, norms at γ = 1, β = 0. Throws
+    // std::invalid_argument for a list of layers that is no network.
     Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::uint64_t seed);
 
     Index n_inputs() const { return n_inputs_; }
@@ -117,6 +119,7 @@ template <class T> class Network {
 
   private:
     void add_layer(const LayerSpec &spec, Index width);
+    void close_residual(Index width);
     void draw_weights(std::size_t layer, const LayerSpec &spec);
     Numbers<T> numbers(std::size_t layer, T *scratch) const;
     Pass pass_of(std::size_t layer, const Pass &pass) const;
