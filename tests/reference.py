@@ -360,6 +360,59 @@ class IRpropPlus:
         theta += self.moved
 
 
+def half_cosine(first, last, t):
+    return last + (first - last) * (1 + np.cos(pi * t)) / 2
+
+
+def cosine(s, T, initial, final=0.0, restarts=0, t_mult=1.0):
+    """SGDR: cycles of whole steps, each t_mult times as long as the one before."""
+    lengths = float(t_mult) ** np.arange(restarts + 1)
+    ends = np.floor(T * np.cumsum(lengths) / lengths.sum() + 0.5)
+    if s >= T:
+        return final
+    k = int(np.searchsorted(ends, s, side="right"))
+    start = ends[k - 1] if k else 0.0
+    return half_cosine(initial, final, (s - start) / (ends[k] - start))
+
+
+def one_cycle(s, T, peak, p=0.3, d=25.0, f=1e4):
+    t = min(s / T, 1.0)
+    if t < p:
+        return half_cosine(peak / d, peak, t / p)
+    return half_cosine(peak, peak / d / f, (t - p) / (1 - p))
+
+
+SCHEDULES = {  # name: the rate of step s of T
+    "step_decay": lambda s, _T, initial, f, k: initial * f ** (s // k),
+    "exponential": lambda s, _T, initial, f, k=1: initial * f ** (s / k),
+    "inverse_scaling": lambda s, _T, initial, p=0.5: initial / (1 + s) ** p,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "cos_log4": lambda s, T, initial: (
+        initial * (1 - np.cos(2 * pi * np.log2(1 + 15 * min(s / T, 1.0)))) / 2
+    ),
+    "constant": lambda _s, _T, initial: initial,
+}
+
+
+def warmed_up(s, T, W, start, rate):
+    """A straight line to the first of rate(s, T - W) in W steps; then that."""
+    left = max(T - W, 1)
+    return start + (rate(0, left) - start) * s / W if s < W else rate(s - W, left)
+
+
+def plateau(losses, initial, f=0.1, patience=10, tol=0.0, minimum=0.0):
+    """The rate of each epoch, from the losses of all of them."""
+    rate, best, stalled, rates = initial, np.inf, 0, []
+    for loss in losses:
+        rates.append(rate)
+        stalled = 0 if loss < best - tol else stalled + 1
+        best = min(best, loss)
+        if stalled == patience:
+            rate, stalled = max(rate * f, minimum), 0
+    return rates
+
+
 def clipped(g, clip_norm=None, clip_value=None):
     """The gradient with a norm of at most clip_norm, then with elements of at most clip_value."""
     if clip_norm is not None:

@@ -86,6 +86,7 @@ void register_loss(py::module_ &m) {
 template <class F> void each_setting(F &&f) {
     using O = OptimizerSpec;
     f("learning_rate", &O::learning_rate);
+    f("schedule", &O::schedule);
     f("momentum", &O::momentum);
     f("nesterov", &O::nesterov);
     f("beta1", &O::beta1);
@@ -109,19 +110,65 @@ template <class F> void each_setting(F &&f) {
     f("l2_per_weight", &O::l2_per_weight);
 }
 
-OptimizerSpec optimizer_spec(const std::string &name, const py::kwargs &settings) {
-    OptimizerSpec spec;
-    spec.kind = optimizer_kind(name);
+// The same for a schedule.
+template <class F> void each_schedule_setting(F &&f) {
+    using S = ScheduleSpec;
+    f("factor", &S::factor);
+    f("every", &S::every);
+    f("power", &S::power);
+    f("steps", &S::steps);
+    f("final", &S::final_rate);
+    f("restarts", &S::restarts);
+    f("t_mult", &S::t_mult);
+    f("pct_start", &S::pct_start);
+    f("div_factor", &S::div_factor);
+    f("final_div_factor", &S::final_div_factor);
+    f("patience", &S::patience);
+    f("tol", &S::tol);
+    f("minimum", &S::minimum);
+    f("warm_up_steps", &S::warm_up_steps);
+    f("warm_up_start", &S::warm_up_start);
+}
+
+// Sets the members that `settings` names; `each` is one of the two above.
+template <class Spec, class Each>
+Spec with_settings(Spec spec, const Each &each, const py::kwargs &settings) {
     std::size_t n_known = 0;
-    each_setting([&](const char *setting, auto member) {
+    each([&](const char *setting, auto member) {
         if (!settings.contains(setting))
             return;
         spec.*member = settings[setting].cast<std::decay_t<decltype(spec.*member)>>();
         ++n_known;
     });
     if (n_known != settings.size())
-        throw py::type_error("unknown setting of an optimiser");
+        throw py::type_error("unknown setting");
     return spec;
+}
+
+ScheduleSpec schedule_spec(const std::string &name, const py::kwargs &settings) {
+    ScheduleSpec spec;
+    spec.kind = schedule_kind(name);
+    const auto each = [](auto &&f) { each_schedule_setting(f); };
+    spec = with_settings(spec, each, settings);
+    if (spec.every < 1 || spec.steps < 0 || spec.restarts < 0 || spec.warm_up_steps < 0)
+        throw py::value_error("counts of a schedule must not be negative, every at least 1");
+    return spec;
+}
+
+void register_schedule(py::module_ &m) {
+    using S = ScheduleSpec;
+    py::class_<S> spec(m, "ScheduleSpec", py::module_local(), py::is_final());
+    spec.def(py::init(&schedule_spec), "name"_a).def_property_readonly("name", [](const S &s) {
+        return std::string(schedule_name(s.kind));
+    });
+    each_schedule_setting(
+        [&](const char *setting, auto member) { spec.def_readonly(setting, member); });
+}
+
+OptimizerSpec optimizer_spec(const std::string &name, const py::kwargs &settings) {
+    OptimizerSpec spec;
+    spec.kind = optimizer_kind(name);
+    return with_settings(spec, [](auto &&f) { each_setting(f); }, settings);
 }
 
 void register_optimizer(py::module_ &m) {
@@ -169,6 +216,7 @@ void register_options(py::module_ &m) {
 void register_specs(py::module_ &m) {
     register_layer(m);
     register_loss(m);
+    register_schedule(m);
     register_optimizer(m);
     register_options(m);
 }

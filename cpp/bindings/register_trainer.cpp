@@ -27,6 +27,8 @@ const char *status_name(Status status) {
         return "paused";
     case Status::epoch:
         return "epoch";
+    case Status::rate:
+        return "rate";
     case Status::max_steps:
         return "max_steps";
     case Status::epochs:
@@ -61,6 +63,29 @@ template <class State, class F> void each_scalar(State &s, F &&f) {
     f("has_best", s.has_best);
     f("epochs_since_best", s.epochs_since_best);
     f("seconds", s.seconds);
+}
+
+// The same for what only some schedules have, so that other checkpoints need none of it.
+template <class State, class F> void each_schedule_scalar(ScheduleKind kind, State &s, F &&f) {
+    if (kind == ScheduleKind::plateau) {
+        f("plateau_best", s.plateau.best);
+        f("plateau_epochs", s.plateau.epochs_since_best);
+        f("plateau_reductions", s.plateau.reductions);
+    } else if (kind == ScheduleKind::sampled) {
+        f("sampled_epoch", s.sampled_epoch);
+        f("sampled_rate", s.sampled_rate);
+    }
+}
+
+// Whether these could be of a trainer.
+bool schedule_state_fits(ScheduleKind kind, const TrainerState &s) {
+    const PlateauState &p = s.plateau;
+    const bool plateau_fits = !std::isnan(p.best) && p.epochs_since_best >= 0 &&
+                              p.reductions >= 0 && p.reductions <= s.epoch;
+    if (kind != ScheduleKind::sampled || (s.sampled_epoch == -1 && !s.in_epoch))
+        return plateau_fits;
+    return std::isfinite(s.sampled_rate) && s.sampled_rate >= 0 && s.sampled_epoch >= 0 &&
+           s.sampled_epoch <= s.epoch && (!s.in_epoch || s.sampled_epoch == s.epoch);
 }
 
 // A trainer with the arrays it works on.
@@ -141,10 +166,10 @@ template <class T> bool apply(BoundTrainer<T> &t, const py::array &gradient, dou
 }
 
 template <class T>
-std::vector<std::tuple<double, double, double>> take_records(BoundTrainer<T> &t) {
-    std::vector<std::tuple<double, double, double>> taken;
+std::vector<std::tuple<double, double, double, double>> take_records(BoundTrainer<T> &t) {
+    std::vector<std::tuple<double, double, double, double>> taken;
     for (const EpochRecord &r : t.records)
-        taken.emplace_back(r.loss, r.validation_loss, r.seconds);
+        taken.emplace_back(r.loss, r.validation_loss, r.seconds, r.learning_rate);
     t.records.clear();
     return taken;
 }
@@ -156,12 +181,14 @@ template <class T> py::dict progress(const BoundTrainer<T> &t) {
                     "position"_a = s.in_epoch ? s.position : 0, "rows"_a = s.rows,
                     "loss"_a = started ? s.loss_sum / s.weight_sum
                                        : std::numeric_limits<double>::quiet_NaN(),
-                    "seconds"_a = s.seconds);
+                    "seconds"_a = s.seconds, "learning_rate"_a = t.present_rate());
 }
 
 template <class T> std::map<std::string, Scalar> scalars(BoundTrainer<T> &t) {
     std::map<std::string, Scalar> all;
-    each_scalar(t.state, [&](const char *name, const auto &x) { all.emplace(name, x); });
+    const auto add = [&](const char *name, const auto &x) { all.emplace(name, x); };
+    each_scalar(t.state, add);
+    each_schedule_scalar(t.optimizer().spec().schedule.kind, t.state, add);
     all.emplace("optimizer_steps", t.optimizer().n_steps());
     for (const auto &[name, number] : t.optimizer().scalars())
         all.emplace(name, *number);
@@ -175,9 +202,11 @@ template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) 
             throw std::invalid_argument("missing scalar '" + name + "'");
         return values[name.c_str()];
     };
-    each_scalar(state, [&](const char *name, auto &x) {
+    const auto set = [&](const char *name, auto &x) {
         x = value(name).template cast<std::decay_t<decltype(x)>>();
-    });
+    };
+    each_scalar(state, set);
+    each_schedule_scalar(t.optimizer().spec().schedule.kind, state, set);
     const auto optimizer_steps = value("optimizer_steps").template cast<std::int64_t>();
     const bool counts_fit = state.step >= 0 && state.epoch >= 0 && state.epochs_since_best >= 0 &&
                             state.kept_epoch <= state.epoch && optimizer_steps >= 0 &&
@@ -185,7 +214,8 @@ template <class T> void set_scalars(BoundTrainer<T> &t, const py::dict &values) 
     const bool place_fits =
         !state.in_epoch || (state.rows > 0 && state.position >= 0 && state.position <= state.rows &&
                             state.batch_size > 0);
-    if (!counts_fit || !place_fits)
+    if (!counts_fit || !place_fits ||
+        !schedule_state_fits(t.optimizer().spec().schedule.kind, state))
         throw std::invalid_argument("the trainer's counters contradict each other");
     std::vector<double> numbers;
     for (const auto &[name, number] : t.optimizer().scalars()) {
@@ -251,6 +281,9 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
         .def(
             "set_learning_rate", [](B &t, double rate) { t.optimizer().set_learning_rate(rate); },
             "rate"_a)
+        .def_property_readonly("sampled_epoch", [](const B &t) { return t.state.sampled_epoch; })
+        .def(
+            "set_sampled_rate", [](B &t, double rate) { t.set_sampled_rate(rate); }, "rate"_a)
         .def("take_records", &take_records<T>)
         .def_property_readonly("progress", &progress<T>)
         .def_property_readonly("divergence",

@@ -332,8 +332,7 @@ void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const GradientS
                           int part, int parts, T *scratch) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
-        const bool is_ours = layout_[l].n_weights() > 0 ? k0 < k1 : part + 1 == parts;
-        if (!is_ours)
+        if (k0 >= k1)
             continue;
         std::visit(
             [&](const auto &layer) {

@@ -132,7 +132,7 @@ Optimizer<T>::Optimizer(const OptimizerSpec &spec, Index n_parameters) : spec_(s
 
 template <class T> void Optimizer<T>::begin_step(const StepFacts &facts) {
     ++t_;
-    const double t = static_cast<double>(t_), eta = spec_.learning_rate;
+    const double t = static_cast<double>(t_), eta = facts.learning_rate;
     const auto root = [&] { return std::sqrt(1 - std::pow(spec_.beta2, t)); };
     StepScalars &s = scalars_;
     s = {.l2 = l2(facts.total_weight), .kept = 1 - eta * spec_.weight_decay, .rate = eta};

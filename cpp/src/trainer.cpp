@@ -151,6 +151,8 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
     const bool was_in_epoch = state.in_epoch;
     if (was_in_epoch)
         resume_epoch(data.X->rows(), options);
+    const Index batches = (data.X->rows() + batch - 1) / batch;
+    horizon_ = static_cast<double>(options.epochs) * static_cast<double>(batches);
     Run run{data, validation, options, poll, team};
     run.first_step = state.step;
     try {
@@ -175,6 +177,16 @@ template <class T> bool Trainer<T>::stalled(const RunOptions &options) const {
     return options.tol >= 0 && state.epochs_since_best >= options.patience;
 }
 
+template <class T> void Trainer<T>::set_sampled_rate(double rate) {
+    state.sampled_rate = rate;
+    state.sampled_epoch = state.epoch;
+}
+
+template <class T> bool Trainer<T>::awaits_rate() const {
+    return optimizer_.spec().schedule.kind == ScheduleKind::sampled &&
+           state.sampled_epoch != state.epoch;
+}
+
 template <class T> Status Trainer<T>::loop(Run &run) {
     const RunOptions &options = run.options;
     const auto out_of_steps = [&] {
@@ -188,6 +200,8 @@ template <class T> Status Trainer<T>::loop(Run &run) {
                 return Status::converged;
             if (out_of_steps())
                 return Status::max_steps;
+            if (awaits_rate())
+                return Status::rate;
             begin_epoch(run);
         }
         if (state.position < state.rows) {
@@ -277,7 +291,7 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
             return Status::interrupted;
     }
     run.account(state);
-    records.push_back({loss, validation_loss, state.epoch_seconds});
+    records.push_back({loss, validation_loss, state.epoch_seconds, present_rate()});
     ++state.epoch;
     state.in_epoch = false;
     judge(run.validation.X ? validation_loss : loss, run.options);
@@ -286,7 +300,7 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     return std::nullopt;
 }
 
-// Counts the epochs whose monitored loss is no improvement.
+// Counts the epochs whose monitored loss is no improvement, for stopping and for the schedule.
 template <class T> void Trainer<T>::judge(double monitored, const RunOptions &options) {
     const bool known = !std::isnan(monitored);
     const double needed = state.best_loss - options.tol;
@@ -296,6 +310,8 @@ template <class T> void Trainer<T>::judge(double monitored, const RunOptions &op
     if (known && (!state.has_best || monitored < state.best_loss))
         state.best_loss = monitored;
     state.has_best = state.has_best || known;
+    if (optimizer_.spec().schedule.kind == ScheduleKind::plateau)
+        state.plateau.judge(optimizer_.spec().schedule, monitored);
 }
 
 // Copies the network's numbers if the epoch that has just ended is better than the kept one: by

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 namespace deltarule {
 
@@ -38,7 +39,21 @@ template <class T> double Trainer<T>::penalty(double total, Team &team) {
     return l2 == 0 ? 0 : 0.5 * l2 * of_weights_(network_->theta(), team);
 }
 
-template <class T> void Trainer<T>::begin_update(const StepFacts &facts) {
+template <class T> double Trainer<T>::rate_of(std::int64_t step) const {
+    const OptimizerSpec &spec = optimizer_.spec();
+    const bool sampled = spec.schedule.kind == ScheduleKind::sampled;
+    return learning_rate(spec.schedule, sampled ? state.sampled_rate : spec.learning_rate, step,
+                         horizon_, state.plateau.reductions);
+}
+
+template <class T> void Trainer<T>::require_horizon() const {
+    if (optimizer_.spec().schedule.needs_horizon())
+        throw std::invalid_argument("learning_rate must be a schedule with steps= for single "
+                                    "steps: without, it lasts as long as a run");
+}
+
+template <class T> void Trainer<T>::begin_update(StepFacts facts) {
+    facts.learning_rate = rate_of(state.step);
     optimizer_.begin_step(facts);
     ++state.step;
     ++network_->n_steps;
@@ -118,6 +133,7 @@ bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double to
 }
 
 template <class T> double Trainer<T>::step(const Examples<T> &data, int n_threads) {
+    require_horizon();
     FlushSubnormals flush;
     const Index rows = data.X->rows();
     Team team(worthwhile_threads(*network_, rows, static_cast<double>(rows), 3, n_threads));
@@ -133,6 +149,7 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
 }
 
 template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
+    require_horizon();
     FlushSubnormals flush;
     Team team(1);
     return clip_and_apply(gradient, {.loss = loss}, team);
@@ -141,6 +158,7 @@ template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
 #define DELTARULE_INSTANTIATE(T)                                                                   \
     template void Trainer<T>::prepare(Index, Index, Index, int);                                   \
     template std::uint64_t Trainer<T>::draw_step() const;                                          \
+    template double Trainer<T>::rate_of(std::int64_t) const;                                       \
     template bool Trainer<T>::train_on(const Examples<T> &, const Batch &, double, Team &,         \
                                        const Poll &, double &);                                    \
     template double Trainer<T>::step(const Examples<T> &, int);                                    \

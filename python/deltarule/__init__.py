@@ -13,6 +13,7 @@ True
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deltarule import callbacks, initializers, losses, metrics, optimizers
@@ -48,6 +49,7 @@ from deltarule.optimizers import (
 )
 
 if TYPE_CHECKING:
+    from deltarule import schedules
     from deltarule._table.model import TableModel
 
 __all__ = [
@@ -83,12 +85,15 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "schedules",
     "set_num_threads",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is about tables when it is first used."""
+    """Import what is rarely used when it is first used."""
+    if name == "schedules":
+        return import_module("deltarule.schedules")
     if name == "TableModel":
         from deltarule._table.model import TableModel
 

@@ -3,21 +3,23 @@
 The section is ``{"loss", "optimizer", "seed", "scalars", "history", "stopped_by"}``: the core's
 counters and sums as numbers, its vectors as tensors ``trainer.<vector>``, and the history's columns
 as tensors ``trainer.history.<key>``. A trainer that keeps its best epoch adds
-``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state. Of a loss of
-the user's own there is only what it is called: ``{"name": "custom", "function"}``.
+``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state. A schedule is
+``{"name", ...}`` in place of the optimiser's learning_rate. Of the user's own functions there is
+only what they are called: a loss ``{"name": "custom", "function"}``, a learning_rate ``{"name":
+"callable"}``.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deltarule import _file, _settings, losses, optimizers
+from deltarule import _file, _learning_rate, _settings, losses, optimizers
 from deltarule._custom_loss import name_of
 from deltarule._errors import ModelFileError
 from deltarule._history import STOPPED_BY, History
@@ -35,6 +37,7 @@ from deltarule._validation import Array
 
 if TYPE_CHECKING:
     from deltarule._training import Trainer
+    from deltarule.optimizers import Optimizer
 
 _KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_by"})
 _BEST = {"epoch": int, "loss": float, "validated": bool}
@@ -47,7 +50,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     history = trainer.history
     section: Json = {
         "loss": _described(trainer.loss),
-        "optimizer": {"name": trainer.optimizer.name, **asdict(trainer.optimizer)},
+        "optimizer": _encode_optimizer(trainer.optimizer),
         "seed": trainer.seed,
         "scalars": {key: _encode(value) for key, value in trainer._core.scalars().items()},
         "history": list(history),
@@ -67,8 +70,14 @@ def _described(loss: losses.Loss) -> Json:
     return {"name": loss.name, **asdict(loss)}
 
 
-def resume(make: type[Trainer], path: str | os.PathLike[str], loss: object = None) -> Trainer:
-    """Return the trainer of a checkpoint; `loss` is that of the user's own, if it has one."""
+def resume(
+    make: type[Trainer],
+    path: str | os.PathLike[str],
+    *,
+    loss: object = None,
+    learning_rate: Callable[[int], float] | None = None,
+) -> Trainer:
+    """Return the trainer of a checkpoint; functions of the user's own are given again."""
     if not (loss is None or isinstance(loss, losses.Custom)):
         if isinstance(loss, (losses.Loss, type)) or not callable(loss):
             raise TypeError(f"loss must be a function or a Custom, got {_settings.shown(loss)}")
@@ -82,7 +91,7 @@ def resume(make: type[Trainer], path: str | os.PathLike[str], loss: object = Non
         own, of_history, of_trainer = _sorted_out(tensors)
         network = rebuild(metadata, own, allow_nonfinite=False)
         used = _loss_of(section["loss"], loss)
-        optimizer = _decode_settings("optimizer", section["optimizer"], optimizers.BY_NAME)
+        optimizer = _decode_optimizer(section["optimizer"], learning_rate)
         trainer: Trainer = accepted(make, network, used, optimizer, section["seed"])
         _restore_core(trainer, section, of_trainer)
         trainer.history = _decode_history(section, of_history)
@@ -127,8 +136,42 @@ def _decode_settings(name: str, entry: Any, table: Mapping[str, Any]) -> Any:
         raise ModelFileError(f"has an unknown {name}: {_settings.shown(entry)}")
     kind = table[entry["name"]]
     # An older file lacks the settings that came later: they are at their defaults.
-    check_keys(name, entry, frozenset({"name"}), frozenset({"name", *asdict(kind())}))
+    known = frozenset({"name", *(each.name for each in fields(kind))})
+    check_keys(name, entry, frozenset({"name"}), known)
     return accepted(kind, **{key: value for key, value in entry.items() if key != "name"})
+
+
+def _encode_optimizer(optimizer: Optimizer) -> Json:
+    settings = {each.name: getattr(optimizer, each.name) for each in fields(optimizer)}
+    settings["learning_rate"] = _learning_rate.encode(optimizer.learning_rate)
+    return {"name": optimizer.name, **settings}
+
+
+def _decode_optimizer(entry: Any, given: Callable[[int], float] | None) -> Any:
+    """Return the optimiser; its learning rate is `given` if it was a callable."""
+    rate = entry.get("learning_rate") if isinstance(entry, dict) else None
+    of_callable = isinstance(rate, dict) and rate.get("name") == "callable"
+    if given is not None and not _learning_rate.is_callable(given):
+        raise TypeError(f"learning_rate must be a callable, got {_settings.shown(given)}")
+    if of_callable and given is None:
+        raise ValueError(
+            "learning_rate must be given: the trainer had a callable, which no file can hold"
+        )
+    if given is not None and not of_callable:
+        raise ValueError("learning_rate must be left out: the file holds it")
+    if isinstance(rate, dict):
+        entry = {**entry, "learning_rate": given if of_callable else _decode_schedule(rate)}
+    return _decode_settings("optimizer", entry, optimizers.BY_NAME)
+
+
+def _decode_schedule(entry: Json, *, inside: bool = False) -> Any:
+    """Return the schedule that a part of the JSON describes."""
+    from deltarule import schedules
+
+    if not inside and isinstance(entry.get("learning_rate"), dict):  # of a WarmUp
+        within = _decode_schedule(entry["learning_rate"], inside=True)
+        entry = {**entry, "learning_rate": within}
+    return _decode_settings("schedule", entry, schedules.BY_NAME)
 
 
 def _restore_core(trainer: Trainer, section: Json, vectors: Mapping[str, Array]) -> None:

@@ -21,8 +21,9 @@ class History(dict[str, Floats]):
     """The course of a training: a dict of float64 arrays of shape (epochs,).
 
     Keys are ``loss`` (the weighted mean over the epoch's batches as they were trained, penalties
-    included), ``val_loss`` if there were validation data, every metric and its ``val_`` twin, and
-    ``seconds`` (how long the epoch took). A key that came later, or was left out in some epochs,
+    included), ``val_loss`` if there were validation data, every metric and its ``val_`` twin,
+    ``learning_rate`` (of the epoch's last step, if it is a schedule or a callable), and ``seconds``
+    (how long the epoch took). A key that came later, or was left out in some epochs,
     holds NaN for those.
 
     Attributes
@@ -104,8 +105,8 @@ class History(dict[str, Floats]):
         """Draw the losses by epoch, the metrics in panels below, and mark the best epoch.
 
         Needs matplotlib, the extra ``deltarule[plot]``. Panels of errors (loss, rmse, mae,
-        log_loss) that span more than a factor of 20 are logarithmic; ``seconds`` is not drawn;
-        what is not finite is a gap.
+        log_loss) and of the learning rate that span more than a factor of 20 are logarithmic;
+        ``seconds`` is not drawn; what is not finite is a gap.
 
         Parameters
         ----------

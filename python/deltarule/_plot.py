@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from deltarule._history import Floats, History
 
-_ERRORS = ("loss", "rmse", "mae", "log_loss")  # 0 is perfect: a logarithm makes sense
+# 0 is perfect, or no rate at all: a logarithm makes sense.
+_LOGARITHMIC = ("loss", "rmse", "mae", "log_loss", "learning_rate")
 _LOG_FROM = 20  # max / min from which a panel is logarithmic
 _FEW = 20  # epochs up to which each is marked by a point
 
@@ -96,7 +97,7 @@ def _draw(ax: Axes, history: History, name: str, panel: Panel) -> None:
             linestyle=(0, (5, 3)),
             zorder=1.5,
         )
-    if name in _ERRORS:
+    if name in _LOGARITHMIC:
         _scale(ax, np.concatenate([*curves.values()]))
     ax.margins(x=0.02)
     ax.set_ylabel(name)

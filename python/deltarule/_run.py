@@ -145,6 +145,8 @@ class Run:
         keys = ["loss", *self._data.metrics]
         if self._data.validation is not None:
             keys = [name for key in keys for name in (key, f"val_{key}")]
+        if self._rate_changes():
+            keys.append("learning_rate")
         self._trainer.history.extend({key: () for key in [*keys, "seconds"]})
 
     def _fit_scaling(self) -> None:
@@ -184,6 +186,8 @@ class Run:
                 best_epoch=best["epoch"] if best else None,
             )
         stop = n_ended > 0 and self._call_back()
+        if status == "rate":
+            self._trainer._sample_rate()
         if status in ("epochs", "converged"):
             return "epochs" if status == "epochs" else "converged"
         if stop:
@@ -222,7 +226,7 @@ class Run:
         records = self._core.take_records()
         if not records:
             return 0
-        losses, val_losses, seconds = zip(*records, strict=True)
+        losses, val_losses, seconds, rates = zip(*records, strict=True)
         columns: dict[str, tuple[float, ...]] = {"loss": losses}
         if self._data.validation is not None:
             columns["val_loss"] = val_losses
@@ -231,8 +235,13 @@ class Run:
                 # With metrics the core pauses at each epoch's end, so there is one record.
                 columns |= {key: (value,) for key, value in self._metrics().items()}
         finally:
+            if self._rate_changes():
+                columns["learning_rate"] = rates
             self._trainer.history.extend(columns | {"seconds": seconds})
         return len(records)
+
+    def _rate_changes(self) -> bool:
+        return not isinstance(self._trainer.optimizer.learning_rate, float)
 
     def _metrics(self) -> dict[str, float]:
         data, network, loss = self._data, self._network, self._trainer.loss

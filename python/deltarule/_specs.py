@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from deltarule import optimizers
 from deltarule._dispatch import core
 from deltarule._layers import Activation, BatchNorm, Dense, Dropout, Embedding, Layer, activation_of
+from deltarule._learning_rate import LearningRate, Schedule
 from deltarule._norms import LayerNorm
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
@@ -82,4 +83,27 @@ def optimizer_spec(optimizer: Optimizer) -> core.OptimizerSpec:
         raise TypeError(f"optimizer must be one of {names}, got {optimizer!r}")
     settings: dict[str, Any] = {each.name: getattr(optimizer, each.name) for each in fields(kind)}
     given = {name: value for name, value in settings.items() if value is not None}
-    return core.OptimizerSpec(optimizer.name, **given)
+    return core.OptimizerSpec(optimizer.name, **given | _rate_settings(optimizer.learning_rate))
+
+
+def _rate_settings(rate: LearningRate) -> dict[str, Any]:
+    """Return what the core has in the place of ``learning_rate=``."""
+    if isinstance(rate, float):
+        return {"learning_rate": rate}
+    if not isinstance(rate, Schedule):
+        return {"learning_rate": 0.0, "schedule": core.ScheduleSpec("sampled")}
+    from deltarule import schedules
+
+    kind = schedules.BY_NAME.get(rate.name)
+    if kind is None or not isinstance(rate, kind):
+        names = ", ".join(each.__name__ for each in schedules.BY_NAME.values())
+        raise TypeError(
+            f"learning_rate must be a number, a callable or one of {names}, got {rate!r}"
+        )
+    name, initial, settings = rate._parts()
+    given = {
+        key: min(value, 2**62) if isinstance(value, int) else value  # what the core can count to
+        for key, value in settings.items()
+        if value is not None
+    }
+    return {"learning_rate": initial, "schedule": core.ScheduleSpec(name, **given)}

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltarule import _evaluation, _settings, _threads, _validation, optimizers
+from deltarule import (
+    _evaluation,
+    _learning_rate,
+    _settings,
+    _threads,
+    _validation,
+    optimizers,
+)
 from deltarule._architecture import loss_for
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
@@ -86,6 +93,7 @@ class Trainer:
         self.optimizer: Optimizer = optimizers.resolve(optimizer)
         self.seed = _settings.seed_or_none("seed", seed)
         self.history = History()
+        self._asks_for_rate = _learning_rate.is_callable(self.optimizer.learning_rate)
         self._core = self._make_core()
 
     def _make_core(self) -> CoreTrainer:
@@ -112,11 +120,13 @@ class Trainer:
         DivergenceError
             If that loss is not finite; then nothing was changed.
         TypeError, ValueError
-            If the batch is refused, or a Standardize or Rescale has no statistics yet.
+            If the batch is refused, a Standardize or Rescale has no statistics yet, or the
+            learning rate is a schedule that needs ``steps=`` here.
         RuntimeError
             If the network is being trained by another call.
         """
         network = self.network
+        self._require_rate()
         if sample_weight is None and network._lock.acquire(blocking=False):
             try:
                 loss = self._core.step_small(Xb, yb)
@@ -140,6 +150,16 @@ class Trainer:
             network._end_training()
         return loss if math.isfinite(loss) else self._refuse_loss(loss)
 
+    def _require_rate(self) -> None:
+        """Ask for the first rate, before a single step."""
+        if self._asks_for_rate and self._core.sampled_epoch < 0:
+            self._sample_rate()
+
+    def _sample_rate(self) -> None:
+        """Ask the callable for the rate of the coming epoch."""
+        epoch = int(self._core.progress["epoch"])
+        self._core.set_sampled_rate(_learning_rate.sample(self.optimizer.learning_rate, epoch))
+
     def _refuse_loss(self, loss: float) -> NoReturn:
         now = self._core.progress
         epoch, step = int(now["epoch"]) + 1, int(now["step"]) + 1
@@ -160,7 +180,8 @@ class Trainer:
         ------
         TypeError, ValueError
             If `gradient` has another shape or a number that is not finite, or is so large that its
-            norm, which ``clip_norm`` needs, is not finite; if `loss` is missing or not finite.
+            norm, which ``clip_norm`` needs, is not finite; if `loss` is missing or not finite; if
+            the learning rate is a schedule that needs ``steps=`` here.
         RuntimeError
             If the network is being trained by another call.
 
@@ -184,6 +205,7 @@ class Trainer:
         if loss is None and isinstance(self.optimizer, optimizers.IRpropPlus):
             raise ValueError("loss must be given for an IRpropPlus: that of the gradient")
         value = 0.0 if loss is None else _settings.real("loss", loss, low=-math.inf)
+        self._require_rate()
         network._begin_training()
         try:
             applied = self._core.apply(native, value)
@@ -388,7 +410,11 @@ n_threads, callbacks, progress
 
     @classmethod
     def resume(
-        cls, path: str | os.PathLike[str], *, loss: Loss | LossFunction | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        loss: Loss | LossFunction | None = None,
+        learning_rate: Callable[[int], float] | None = None,
     ) -> Trainer:
         """Load a checkpoint; the trainer's next run goes on with the same bits.
 
@@ -400,6 +426,9 @@ n_threads, callbacks, progress
             A file that `save` wrote.
         loss : Custom or function, optional
             The loss of your own that it was trained with: a file holds no code.
+        learning_rate : callable, optional
+            The callable that was the optimiser's ``learning_rate``, if that was one: no file holds
+            Python code. Numbers and schedules are in the file.
 
         Returns
         -------
@@ -410,10 +439,10 @@ n_threads, callbacks, progress
         ------
         ModelFileError
             If the file is damaged, is no checkpoint, or needs a newer deltarule.
-        ValueError
-            If `loss` is missing, or is given for a checkpoint with a loss of deltarule.
         OSError
             If the file cannot be read.
+        TypeError, ValueError
+            If `loss` or `learning_rate` is no function, is missing, or is not needed.
 
         Examples
         --------
@@ -433,7 +462,7 @@ n_threads, callbacks, progress
         """
         from deltarule import _checkpoint
 
-        return _checkpoint.resume(cls, path, loss)
+        return _checkpoint.resume(cls, path, loss=loss, learning_rate=learning_rate)
 
     def __repr__(self) -> str:
         now = self._core.progress

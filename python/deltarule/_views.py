@@ -108,7 +108,7 @@ class LayerView:
 
     @property
     def gamma(self) -> Array | None:
-        """The scales (n_outputs,) of a LayerNorm, or None."""
+        """The factors (n_outputs,) of a LayerNorm or BatchNorm, or None."""
         return self._arrays.get("gamma")
 
     @gamma.setter
@@ -117,7 +117,7 @@ class LayerView:
 
     @property
     def beta(self) -> Array | None:
-        """The shifts (n_outputs,) of a LayerNorm, or None."""
+        """The shifts (n_outputs,) of a LayerNorm or BatchNorm, or None."""
         return self._arrays.get("beta")
 
     @beta.setter
@@ -133,24 +133,6 @@ class LayerView:
         if not isinstance(self.settings, Embedding):
             return None
         return self.settings.split(self._arrays["embedding"].reshape(-1))
-
-    @property
-    def gamma(self) -> Array | None:
-        """The factors (n_outputs,) of a BatchNorm, or None."""
-        return self._arrays.get("gamma")
-
-    @gamma.setter
-    def gamma(self, value: ArrayLike) -> None:
-        self._assign("gamma", self.gamma, value)
-
-    @property
-    def beta(self) -> Array | None:
-        """The shifts (n_outputs,) of a BatchNorm, or None."""
-        return self._arrays.get("beta")
-
-    @beta.setter
-    def beta(self, value: ArrayLike) -> None:
-        self._assign("beta", self.beta, value)
 
     @property
     def running_mean(self) -> Array | None:

@@ -290,7 +290,7 @@ def resolve(metrics: Any) -> dict[str, Callable[..., float]]:
         else:
             key = _settings.choice(f"metrics[{i}]", metric, BY_NAME)
             function = BY_NAME[key]
-        if key in result or key in ("loss", "seconds") or key.startswith("val_"):
+        if key in result or key in ("loss", "learning_rate", "seconds") or key.startswith("val_"):
             raise ValueError(f"metrics[{i}]: the name {key!r} is taken; rename the function")
         result[key] = function
     return result

@@ -14,6 +14,9 @@ one, then the other (Pascanu, Mikolov & Bengio 2013):
 - ``clip_norm`` (:math:`c > 0`): :math:`g \leftarrow g \min(1, c / \lVert g \rVert_2)`, with the
   norm of the whole gradient.
 - ``clip_value`` (:math:`c > 0`): each element into :math:`[-c, c]`.
+
+Wherever the rate is a factor of the step, so everywhere but in `IRpropPlus`, ``learning_rate`` may
+also be an object of `deltarule.schedules`, or a callable that is asked every epoch.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from deltarule import _settings
+from deltarule import _learning_rate, _settings
+from deltarule._learning_rate import LearningRate, Schedule
 
 __all__ = [
     "SGD",
@@ -38,7 +42,7 @@ __all__ = [
 
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "lion", "irprop+"]
 
-_RATE_AND_PENALTIES = ("learning_rate", "l2", "weight_decay")
+_PENALTIES = ("l2", "weight_decay")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -46,17 +50,19 @@ class Optimizer:
     """What the optimisers share; use one of its subclasses."""
 
     name: ClassVar[str] = ""
-    learning_rate: float = 0.01
+    learning_rate: LearningRate = 0.01
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
 
     # Settings of the subclasses and their checks.
     _below_one: ClassVar[tuple[str, ...]] = ()
     _positive: ClassVar[tuple[str, ...]] = ()
-    _not_negative: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    _not_negative: ClassVar[tuple[str, ...]] = ()
     _boolean: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        rate = _learning_rate.check("learning_rate", self.learning_rate)
+        _settings.set_field(self, "learning_rate", rate)
         for setting in self._not_negative:
             self._check(setting)
         for setting in self._below_one:
@@ -97,7 +103,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
+    learning_rate : float, Schedule or callable, default 0.01
         :math:`\eta \ge 0`; 0 changes nothing.
     momentum : float, default 0.0
         :math:`\mu` in [0, 1); 0 is plain gradient descent and keeps no :math:`v`.
@@ -128,13 +134,13 @@ class SGD(Optimizer):
     """
 
     name: ClassVar[str] = "sgd"
-    learning_rate: float = 0.01
+    learning_rate: LearningRate = 0.01
     momentum: float = 0.0
     nesterov: bool = field(default=False, kw_only=True)
     l2: float = field(default=0.0, kw_only=True)
     weight_decay: float = field(default=0.0, kw_only=True)
 
-    _not_negative = _RATE_AND_PENALTIES
+    _not_negative = _PENALTIES
     _below_one = ("momentum",)
     _boolean = ("nesterov",)
 
@@ -155,7 +161,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
+    learning_rate : float, Schedule or callable, default 0.001
         :math:`\eta \ge 0`; 0 changes nothing.
     beta1, beta2 : float, default 0.9 and 0.999
         Memory of the two means, in [0, 1).
@@ -189,7 +195,7 @@ class Adam(Optimizer):
     """
 
     name: ClassVar[str] = "adam"
-    learning_rate: float = 0.001
+    learning_rate: LearningRate = 0.001
     beta1: float = field(default=0.9, kw_only=True)
     beta2: float = field(default=0.999, kw_only=True)
     epsilon: float = field(default=1e-8, kw_only=True)
@@ -197,7 +203,7 @@ class Adam(Optimizer):
     weight_decay: float = field(default=0.0, kw_only=True)
     amsgrad: bool = field(default=False, kw_only=True)
 
-    _not_negative = _RATE_AND_PENALTIES
+    _not_negative = _PENALTIES
     _below_one = ("beta1", "beta2")
     _positive = ("epsilon",)
     _boolean = ("amsgrad",)
@@ -255,7 +261,7 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
+    learning_rate : float, Schedule or callable, default 0.01
         :math:`\eta \ge 0`; 0 changes nothing.
     alpha : float, default 0.99
         Memory of the means, in [0, 1).
@@ -290,7 +296,7 @@ class RMSprop(Optimizer):
     """
 
     name: ClassVar[str] = "rmsprop"
-    learning_rate: float = 0.01
+    learning_rate: LearningRate = 0.01
     alpha: float = field(default=0.99, kw_only=True)
     epsilon: float = field(default=1e-8, kw_only=True)
     momentum: float = field(default=0.0, kw_only=True)
@@ -298,7 +304,7 @@ class RMSprop(Optimizer):
     l2: float = field(default=0.0, kw_only=True)
     weight_decay: float = field(default=0.0, kw_only=True)
 
-    _not_negative = _RATE_AND_PENALTIES
+    _not_negative = _PENALTIES
     _below_one = ("alpha", "momentum")
     _positive = ("epsilon",)
     _boolean = ("centered",)
@@ -315,7 +321,7 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
+    learning_rate : float, Schedule or callable, default 0.01
         :math:`\eta \ge 0`; 0 changes nothing.
     initial_accumulator : float, default 0.0
         :math:`s \ge 0` before the first step.
@@ -346,13 +352,13 @@ class Adagrad(Optimizer):
     """
 
     name: ClassVar[str] = "adagrad"
-    learning_rate: float = 0.01
+    learning_rate: LearningRate = 0.01
     initial_accumulator: float = field(default=0.0, kw_only=True)
     epsilon: float = field(default=1e-10, kw_only=True)
     l2: float = field(default=0.0, kw_only=True)
     weight_decay: float = field(default=0.0, kw_only=True)
 
-    _not_negative = (*_RATE_AND_PENALTIES, "initial_accumulator")
+    _not_negative = (*_PENALTIES, "initial_accumulator")
     _positive = ("epsilon",)
 
 
@@ -372,7 +378,7 @@ class NAdam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.002
+    learning_rate : float, Schedule or callable, default 0.002
         :math:`\eta \ge 0`; 0 changes nothing.
     beta1, beta2 : float, default 0.9 and 0.999
         Memory of the two means, in [0, 1).
@@ -404,7 +410,7 @@ class NAdam(Optimizer):
     """
 
     name: ClassVar[str] = "nadam"
-    learning_rate: float = 0.002
+    learning_rate: LearningRate = 0.002
     beta1: float = field(default=0.9, kw_only=True)
     beta2: float = field(default=0.999, kw_only=True)
     epsilon: float = field(default=1e-8, kw_only=True)
@@ -412,7 +418,7 @@ class NAdam(Optimizer):
     l2: float = field(default=0.0, kw_only=True)
     weight_decay: float = field(default=0.0, kw_only=True)
 
-    _not_negative = (*_RATE_AND_PENALTIES, "momentum_decay")
+    _not_negative = (*_PENALTIES, "momentum_decay")
     _below_one = ("beta1", "beta2")
     _positive = ("epsilon",)
 
@@ -430,7 +436,7 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 1e-4
+    learning_rate : float, Schedule or callable, default 1e-4
         :math:`\eta \ge 0`; 0 changes nothing.
     beta1, beta2 : float, default 0.9 and 0.99
         How much of the mean steers the step, and its memory; in [0, 1).
@@ -458,13 +464,13 @@ class Lion(Optimizer):
     """
 
     name: ClassVar[str] = "lion"
-    learning_rate: float = 1e-4
+    learning_rate: LearningRate = 1e-4
     beta1: float = field(default=0.9, kw_only=True)
     beta2: float = field(default=0.99, kw_only=True)
     l2: float = field(default=0.0, kw_only=True)
     weight_decay: float = field(default=0.0, kw_only=True)
 
-    _not_negative = _RATE_AND_PENALTIES
+    _not_negative = _PENALTIES
     _below_one = ("beta1", "beta2")
 
 
@@ -536,6 +542,11 @@ class IRpropPlus(Optimizer):
     _below_one = ("eta_minus",)
 
     def __post_init__(self) -> None:
+        if isinstance(self.learning_rate, Schedule) or callable(self.learning_rate):
+            raise TypeError(
+                "learning_rate must be a finite number > 0: the steps of an IRpropPlus go their "
+                f"own ways from the first on, got {_settings.shown(self.learning_rate)}"
+            )
         super().__post_init__()
         eta_plus = _settings.real("eta_plus", self.eta_plus, low=1.0, positive=True)
         _settings.set_field(self, "eta_plus", eta_plus)

@@ -197,10 +197,10 @@ template <class T> struct BatchNorm {
                        const Pass &pass, Index i0, Index i1) const;
     void backward_units(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot,
                         Columns<T> d_in, Index n, const Pass &pass, Index i0, Index i1) const;
-    // ∂L/∂θ of the columns that went backward since the last call; k0 and k1 play no part.
+    // Of units [k0, k1), for the columns that went backward since the last call.
     void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
                   Index k1, const GradientSink<T> &sink, T *scratch) const;
-    Index scratch_size() const { return 2 * outputs; } // that gradient needs
+    Index scratch_size() const { return outputs; } // that gradient needs
 
     // The running statistics after a step on n rows, n > 1: they move by `momentum` towards those
     // of the batch, the variance towards that divided by n - 1.

@@ -1,6 +1,7 @@
 // First-order optimisers: state vectors shaped like theta, and one update of a tile of parameters.
 #pragma once
 
+#include "deltarule/schedule.hpp"
 #include "deltarule/types.hpp"
 
 #include <array>
@@ -20,6 +21,7 @@ struct OptimizerSpec {
 
     OptimizerKind kind = OptimizerKind::sgd;
     double learning_rate = 0.01; // irprop_plus: the first step of each parameter
+    ScheduleSpec schedule;       // what becomes of it; irprop_plus has none
     double momentum = 0;         // sgd, rmsprop
     bool nesterov = false;       // sgd
     double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
@@ -45,6 +47,7 @@ std::string_view optimizer_name(OptimizerKind kind);
 
 // What a step knows before it changes a parameter.
 struct StepFacts {
+    double learning_rate = 0;
     double total_weight = 1;  // of the batch
     double loss = 0;          // with penalties; asked for where needs_loss()
     double gradient_norm = 0; // of the loss without penalties; where needs_norm()

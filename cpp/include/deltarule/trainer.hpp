@@ -6,6 +6,8 @@
 #include "deltarule/optimizer.hpp"
 #include "deltarule/sum_of_squares.hpp"
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,11 +29,12 @@ struct RunOptions {
     int n_threads = 1;
 };
 
-enum class Status { paused, epoch, max_steps, epochs, converged, diverged, interrupted };
+enum class Status { paused, epoch, rate, max_steps, epochs, converged, diverged, interrupted };
 
 // What is known of a finished epoch. validation_loss is NaN without validation data.
 struct EpochRecord {
     double loss, validation_loss, seconds;
+    double learning_rate; // of its last step
 };
 
 // Everything of a trainer but its vectors: what a checkpoint needs.
@@ -55,6 +58,11 @@ struct TrainerState {
     std::int64_t kept_epoch = 0;
     double kept_loss = 0;
     bool kept_validated = false; // kept_loss is a validation loss
+    // The schedule's. Its step is `step` above, so a fit that goes on after divergence has the
+    // rates of the epoch's start again.
+    PlateauState plateau;
+    std::int64_t sampled_epoch = -1; // for which sampled_rate was given; -1: none was
+    double sampled_rate = std::numeric_limits<double>::quiet_NaN();
 };
 
 template <class T> class Trainer {
@@ -70,7 +78,8 @@ template <class T> class Trainer {
                const Poll &poll);
 
     // One step on all rows of `batch`; returns the loss before the step. If it is not finite,
-    // nothing was changed.
+    // nothing was changed. Like apply, it throws std::invalid_argument with a schedule that lasts
+    // as long as a run.
     double step(const Examples<T> &batch, int n_threads);
 
     // One step with a gradient of the user's own, and its loss for an optimiser that needs it.
@@ -96,6 +105,11 @@ template <class T> class Trainer {
         double loss = 0;
     } divergence;
     Optimizer<T> &optimizer() { return optimizer_; }
+    // The rate of the last step, or of the first one before it; NaN if that is not known yet.
+    double present_rate() const { return rate_of(std::max<std::int64_t>(state.step - 1, 0)); }
+    // run returns Status::rate until the coming epoch's rate was given, where it is sampled.
+    void set_sampled_rate(double rate);
+    bool awaits_rate() const;
     // The vectors a checkpoint needs, with their names.
     std::vector<std::pair<std::string, Buffer<T> *>> vectors();
 
@@ -103,6 +117,8 @@ template <class T> class Trainer {
     struct Run; // what one call of run works with
     std::uint64_t draw_step() const;
     void check_batch(Index rows, Index batch) const;
+    double rate_of(std::int64_t step) const;
+    void require_horizon() const;
     void prepare(Index batch, Index rows, Index target_width, int n_threads);
     bool train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
                   const Poll &poll, double &loss);
@@ -118,7 +134,7 @@ template <class T> class Trainer {
     void restore_epoch_start();
     double penalty(double total, Team &team);
     bool clip_and_apply(const T *gradient, StepFacts facts, Team &team);
-    void begin_update(const StepFacts &facts);
+    void begin_update(StepFacts facts);
     void apply_to(Index first, Index count, const T *gradient, bool is_weight);
     void apply_share(const T *gradient, int part, int parts);
 
@@ -132,6 +148,7 @@ template <class T> class Trainer {
     std::optional<Objective<T>> objective_;
     std::unique_ptr<Workspace<T>> workspace_;
     std::optional<RowOrder> order_;
+    double horizon_ = std::numeric_limits<double>::quiet_NaN(); // steps of the planned run
 };
 
 } // namespace deltarule

@@ -14,6 +14,7 @@ import numpy as np
 from deltarule import optimizers
 from deltarule._cli import files
 from deltarule._layers import Dense, Embedding, activation_of
+from deltarule._learning_rate import LearningRate
 from deltarule._table import values
 from deltarule._table.columns import Boolean, Category, Column, Number
 from deltarule._table.target import Classes
@@ -61,10 +62,14 @@ def of_plan(source: str, frame: nw.DataFrame[Any], plan: Plan, *, task: str) -> 
     limit = "" if settings.max_seconds is None else f" or {settings.max_seconds:g} s"
     lines += _entry(
         "training",
-        f"{optimizer.name}, learning rate {optimizer.learning_rate:g}, batches of "
+        f"{optimizer.name}, learning rate {_rate(optimizer.learning_rate)}, batches of "
         f"{plan.batch_size}, seed {settings.seed}; at most {_n(settings.epochs, 'epoch')}{limit}",
     )
     return lines
+
+
+def _rate(rate: LearningRate) -> str:
+    return f"{rate:g}" if isinstance(rate, float) else repr(rate)
 
 
 def of_training(plan: Plan, result: Result, seconds: float) -> list[str]:

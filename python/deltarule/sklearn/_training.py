@@ -157,7 +157,7 @@ class StochasticFit:
         est, records = self._est, self._core.take_records()
         if not records:
             return
-        losses, validation_losses, _ = zip(*records, strict=True)
+        losses, validation_losses, *_ = zip(*records, strict=True)
         est.n_iter_ += len(losses)
         est.t_ += len(losses) * self._rows.targets.shape[0]
         est.loss_ = losses[-1]
