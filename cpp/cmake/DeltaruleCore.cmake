@@ -3,8 +3,8 @@
 # object would break the one-definition rule.
 
 set(DELTARULE_SOURCES
-    activation dataset embedding inference kernels layers loss memory network objective optimizer random
-    scaling sparse sum_of_squares team trainer trainer_step workspace)
+    activation average dataset embedding inference kernels layers loss memory network objective optimizer
+    parameter_sum random scaling sparse team trainer trainer_step workspace)
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 

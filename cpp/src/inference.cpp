@@ -156,7 +156,8 @@ bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &ou
                 std::copy_n(w.input_gradient.column(j), width, input_gradient + (row + j) * width);
         });
         const GradientSink<T> sink{gradient, row > 0, {}};
-        team.run([&](int t) { network.gradient(w, 0, n, sink, t, team.size(), w.scratch(t)); });
+        team.run(
+            [&](int t) { network.gradient(w, 0, n, pass, sink, t, team.size(), w.scratch(t)); });
     }
     return true;
 }

@@ -197,9 +197,9 @@ template <class T> struct Objective<T>::Block {
 
     const Network<T> &network = objective.network_;
     const Index n_layers = static_cast<Index>(network.layers().size());
-    const Index lowest = static_cast<Index>(network.lowest(false));
+    const Index lowest = static_cast<Index>(network.lowest(pass, false));
     const Index loss = n_layers + 1; // task 0 gathers, task l + 1 is layer l forward
-    // The lowest layer with parameters has a slope and no recursion.
+    // The lowest layer whose parameters are wanted has a slope and no recursion.
     const Index back = keep == Keep::outputs ? 0 : 2 * (n_layers - lowest) - 1;
     const Index end = loss + 1 + std::max<Index>(back, 0);
 
@@ -289,7 +289,7 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
         if (one_block && use->apply)
             sink.gradient = nullptr;
         team.run([&](int t) { // parameters shared out: gradient and update
-            network_.gradient(w, 0, n, sink, t, team.size(), w.scratch(t));
+            network_.gradient(w, 0, n, here, sink, t, team.size(), w.scratch(t));
         });
     }
     return true;
@@ -314,7 +314,7 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         here.logits = loss_.from_logits();
         network_.backward(w, first, n, here, true, w.scratch(0));
         sum += sum_of_rows(w.losses + first, n);
-        network_.gradient(w, first, n, {gradient, first > 0, {}}, 0, 1, w.scratch(0));
+        network_.gradient(w, first, n, here, {gradient, first > 0, {}}, 0, 1, w.scratch(0));
     }
     return sum / total;
 }

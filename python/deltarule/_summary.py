@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deltarule._layers import activation_of
+from deltarule._layers import TRAINING, Layer, activation_of
 
 if TYPE_CHECKING:
     from deltarule._network import Network
@@ -19,6 +19,7 @@ def summary_table(network: Network) -> str:
         activation = activation_of(layer.settings)
         note = "" if activation is None else repr(activation)[len("Activation(") : -1]
         note = note if layer.fitted else "not fitted"
+        note = ", ".join(filter(None, (note, *_training(layer.settings))))
         kind, output = type(layer.settings).__name__, f"(n, {layer.n_outputs})"
         rows.append((str(i), kind, output, f"{layer.n_parameters:,}", note.replace("'", "")))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
@@ -28,6 +29,16 @@ def summary_table(network: Network) -> str:
     size = f"{n_bytes / 2**20:.1f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.1f} KiB"
     lines += [lines[1], f"{network.n_parameters:,} parameters, {size} of {network.dtype}"]
     return "\n".join(lines)
+
+
+def _training(settings: Layer) -> list[str]:
+    """Return how a layer is trained, where it is not as the others are."""
+    values = {name: getattr(settings, name, default) for name, default in TRAINING.items()}
+    frozen = values["learning_rate_factor"] == 0
+    shown = {name: value for name, value in values.items() if value != TRAINING[name]}
+    if frozen:
+        del shown["learning_rate_factor"]
+    return [f"{name}={value!r}" for name, value in shown.items()] + ["frozen"] * frozen
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:

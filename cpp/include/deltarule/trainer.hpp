@@ -2,9 +2,10 @@
 // after any step, be saved, and go on with the same bits.
 #pragma once
 
+#include "deltarule/average.hpp"
 #include "deltarule/objective.hpp"
 #include "deltarule/optimizer.hpp"
-#include "deltarule/sum_of_squares.hpp"
+#include "deltarule/parameter_sum.hpp"
 
 #include <map>
 #include <memory>
@@ -55,13 +56,18 @@ struct TrainerState {
     std::int64_t kept_epoch = 0;
     double kept_loss = 0;
     bool kept_validated = false; // kept_loss is a validation loss
+    // With an average: theta is that, and what is trained lies apart; else the other way around.
+    bool average_in_network = true;
 };
 
 template <class T> class Trainer {
   public:
-    // seed: draws continue from (network seed, network steps) without one.
+    // seed: draws continue from (network seed, network steps) without one. ema: decay of the
+    // average of the parameters, 0 for none. With one, a run validates, keeps its best epoch and
+    // ends with the average in the network; a single step ends with the parameters it trained.
+    // Throws std::invalid_argument if a layer's settings do not fit the optimiser, now or later.
     Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
-            const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed);
+            const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed, double ema = 0);
 
     // Trains on `data` until something happens. `validation` may have no X. poll is asked often,
     // between blocks of rows. Throws DataError; then, as after divergence, the network is that of
@@ -82,6 +88,11 @@ template <class T> class Trainer {
     // Room for them.
     void reserve_best();
 
+    // Put the average, or what is trained, into the network, unless it is there. Without an
+    // average, or before the first step, there is nothing to do.
+    void use_average();
+    void use_raw();
+
     // Whether a step may come with targets of this width.
     bool takes_target_width(Index width) const {
         return accepts_target_width(loss_, network_->output_activation(), network_->n_outputs(),
@@ -101,6 +112,7 @@ template <class T> class Trainer {
 
   private:
     struct Run; // what one call of run works with
+    struct Raw;
     std::uint64_t draw_step() const;
     void prepare(Index batch, Index rows, Index target_width, int n_threads);
     bool train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
@@ -115,6 +127,7 @@ template <class T> class Trainer {
     Status diverged(double loss);
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();
+    void read_layers();
     double penalty(double total, Team &team);
     bool clip_and_apply(const T *gradient, StepFacts facts, Team &team);
     void begin_update(const StepFacts &facts);
@@ -124,7 +137,12 @@ template <class T> class Trainer {
     std::shared_ptr<Network<T>> network_;
     LossSpec loss_;
     Optimizer<T> optimizer_;
-    SumOfSquares<T> of_weights_, of_gradient_;
+    ParameterSum<T> of_weights_;
+    // What follows from the layers' settings, and how often those had changed when it was found.
+    ParameterSum<T> of_gradient_, of_layers_;
+    bool by_layer_ = false; // any layer's settings are not the default
+    std::optional<std::uint64_t> layers_read_;
+    Average<T> average_;
     Buffer<T> gradient_; // empty until a batch needs it
     Buffer<T> epoch_theta_;
     Buffer<T> best_theta_, best_state_; // empty until a run keeps the best epoch
