@@ -361,8 +361,8 @@ n_threads, callbacks, progress
         >>> net.theta
         array([4., 0.], dtype=float32)
         >>> trainer.use_average()
-        >>> net.theta
-        array([3.5034964, 0.       ], dtype=float32)
+        >>> net.theta.round(2)
+        array([3.6, 0. ], dtype=float32)
         >>> trainer.apply([-1.0, 0.0])
         >>> net.theta
         array([5., 0.], dtype=float32)
