@@ -421,17 +421,54 @@ def clipped(g, clip_norm=None, clip_value=None):
 
 
 def step(
-    theta, sizes, activations, X, Y, loss, optimizer, w=None, l2=0.0, weight_decay=0.0, **clips
+    theta,
+    sizes,
+    activations,
+    X,
+    Y,
+    loss,
+    optimizer,
+    w=None,
+    l2=0.0,
+    weight_decay=0.0,
+    layers=None,
+    **clips,
 ):
-    """One step in place: gradient, clipping, penalty, decay of the weights, update.
+    """One step in place: gradient, clipping, penalties, decay of the weights, update.
 
-    Returns the loss before it, penalty included.
+    `layers` holds for each layer l1 and l2, which are added to the loss, and the factor of its
+    learning rate; where that is 0 nothing has a gradient. Returns the loss before the step,
+    penalties included.
     """
+    layers = layers or [(0.0, 0.0, 1.0)] * len(activations)
     L, grad, _ = gradient(theta, sizes, activations, X, Y, loss, w)
-    grad = clipped(grad, **clips)
-    for (W, _b), (dW, _db) in zip(unflatten(theta, sizes), unflatten(grad, sizes), strict=True):
-        L += l2 / 2 * (W**2).sum()
-        dW += l2 * W
-        W -= optimizer.learning_rate * weight_decay * W
-    optimizer.update(theta, grad, L)
+    rate, factors = optimizer.learning_rate, np.ones_like(theta)
+    for (F, f), (_l1, _l2, factor) in zip(unflatten(factors, sizes), layers, strict=True):
+        F[:], f[:] = factor, factor
+    trained = factors != 0
+    grad = clipped(grad * trained, **clips)
+    for (W, _b), (dW, _db), (l1, own_l2, factor) in zip(
+        unflatten(theta, sizes), unflatten(grad, sizes), layers, strict=True
+    ):
+        L += l1 * abs(W).sum() + (l2 + own_l2) / 2 * (W**2).sum()
+        dW += l1 * np.sign(W) + (l2 + own_l2) * W
+        W -= rate * factor * weight_decay * W
+    optimizer.learning_rate = rate * factors
+    optimizer.update(theta, grad * trained, L)
+    optimizer.learning_rate = rate
     return L
+
+
+class Average:
+    """The exponential moving average of theta, with a decay that grows with the steps.
+
+    B. Polyak, A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+    """
+
+    def __init__(self, ema, theta):
+        self.ema, self.theta, self.t = ema, theta.copy(), 0
+
+    def update(self, theta):
+        self.t += 1
+        d = min(self.ema, (1 + self.t) / (10 + self.t))
+        self.theta = d * self.theta + (1 - d) * theta

@@ -111,6 +111,13 @@ void fit_scaling_of(Network<T> &network, const Rows &X, const py::array &y, cons
     raise_if_abandoned(finished);
 }
 
+template <class T>
+void set_training(Network<T> &network, Index layer, const LayerTraining &training) {
+    if (layer < 0 || layer >= static_cast<Index>(network.layers().size()))
+        throw py::index_error("no layer " + std::to_string(layer));
+    network.set_training(static_cast<std::size_t>(layer), training);
+}
+
 template <class T> void set_fitted(Network<T> &network, const std::vector<bool> &flags) {
     if (flags.size() != network.fitted.size())
         throw std::invalid_argument("fitted must have one flag for each layer");
@@ -175,6 +182,7 @@ template <class T> void register_network(py::module_ &m, const char *name, const
         .def_property(
             "fitted", [](const N &n) { return n.fitted; }, &set_fitted<T>)
         .def("layout", &layout<T>)
+        .def("set_training", &set_training<T>, "layer"_a, "training"_a)
         .def("predict", &predict_into<T>, "X"_a, "out"_a, "n_threads"_a)
         .def("fit_scaling", &fit_scaling_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true))
         .def(

@@ -13,6 +13,18 @@ using namespace py::literals;
 
 namespace {
 
+void register_layer_training(py::module_ &m) {
+    using L = LayerTraining;
+    py::class_<L>(m, "LayerTraining", py::module_local(), py::is_final())
+        .def(py::init([](double l1, double l2, double learning_rate_factor) {
+                 return L{l1, l2, learning_rate_factor};
+             }),
+             py::kw_only(), "l1"_a = 0.0, "l2"_a = 0.0, "learning_rate_factor"_a = 1.0)
+        .def_readwrite("l1", &L::l1)
+        .def_readwrite("l2", &L::l2)
+        .def_readwrite("learning_rate_factor", &L::learning_rate_factor);
+}
+
 void register_layer(py::module_ &m) {
     py::class_<LayerSpec>(m, "LayerSpec", py::module_local(), py::is_final())
         .def(py::init([](std::string kind, Index units, std::string activation, double alpha,
@@ -47,7 +59,8 @@ void register_layer(py::module_ &m) {
         .def_readwrite("n_levels", &LayerSpec::n_levels)
         .def_readwrite("dimension", &LayerSpec::dimension)
         .def_readwrite("momentum", &LayerSpec::momentum)
-        .def_readwrite("epsilon", &LayerSpec::epsilon);
+        .def_readwrite("epsilon", &LayerSpec::epsilon)
+        .def_readwrite("training", &LayerSpec::training);
 }
 
 void register_loss(py::module_ &m) {
@@ -214,6 +227,7 @@ void register_options(py::module_ &m) {
 } // namespace
 
 void register_specs(py::module_ &m) {
+    register_layer_training(m);
     register_layer(m);
     register_loss(m);
     register_schedule(m);

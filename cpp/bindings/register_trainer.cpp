@@ -264,8 +264,8 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
     using B = BoundTrainer<T>;
     py::class_<B>(m, name, py::module_local(), py::is_final())
         .def(py::init<std::shared_ptr<Network<T>>, const LossSpec &, const OptimizerSpec &,
-                      std::optional<std::uint64_t>>(),
-             "network"_a, "loss"_a, "optimizer"_a, "seed"_a.none(true))
+                      std::optional<std::uint64_t>, double>(),
+             "network"_a, "loss"_a, "optimizer"_a, "seed"_a.none(true), "ema"_a = 0.0)
         .def("set_data", &set_data<T>, "X"_a, "y"_a, "sample_weight"_a.none(true),
              "validation_X"_a.none(true), "validation_y"_a.none(true),
              "validation_weight"_a.none(true))
@@ -296,6 +296,14 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
         .def_property_readonly("best", &best<T>)
         .def("set_best", &set_best<T>, "epoch"_a, "loss"_a, "validated"_a)
         .def("restore_best", [](B &t) { return t.restore_best(); })
+        .def_property_readonly("average_in_network",
+                               [](const B &t) { return t.state.average_in_network; })
+        .def("use_average", [](B &t) { t.use_average(); })
+        .def("use_raw",
+             [](B &t) {
+                 if (t.state.step > 0) // before, what is trained is the network's theta
+                     t.use_raw();
+             })
         .def("vectors", &vectors<T>);
 }
 

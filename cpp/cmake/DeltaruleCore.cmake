@@ -3,8 +3,8 @@
 # object would break the one-definition rule.
 
 set(DELTARULE_SOURCES
-    activation batch_norm dataset embedding inference kernels layer_norm layers loss memory network objective
-    optimizer random scaling schedule sparse sum_of_squares team trainer trainer_step workspace)
+    activation average batch_norm dataset embedding inference kernels layer_norm layers loss memory network
+    objective optimizer parameter_sum random scaling schedule sparse team trainer trainer_step workspace)
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 

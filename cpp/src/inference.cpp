@@ -227,8 +227,8 @@ bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &ou
         for (Index first = 0; first < n; first += kRowBlock) {
             const GradientSink<T> sink{gradient, row + first > 0, {}};
             team.run([&](int t) {
-                network.gradient(w, first, std::min(kRowBlock, n - first), sink, t, team.size(),
-                                 w.scratch(t));
+                network.gradient(w, first, std::min(kRowBlock, n - first), pass, sink, t,
+                                 team.size(), w.scratch(t));
             });
         }
     }

@@ -3,7 +3,9 @@
 
 #include "deltarule/workspace.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <stdexcept>
 
 namespace deltarule {
@@ -56,10 +58,7 @@ Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::ui
                                         " has no end");
     theta_ = Buffer<T>(layout_.back().theta_offset + layout_.back().n_parameters);
     state_ = Buffer<T>(layout_.back().state_offset + layout_.back().n_state);
-    lowest_trained_ = layers_.size();
-    for (std::size_t l = layers_.size(); l-- > 0;)
-        if (layout_[l].n_parameters > 0)
-            lowest_trained_ = l;
+    find_lowest();
     for (std::size_t l = 0; l < specs.size(); ++l) {
         draw_weights(l, specs[l]);
         T *scale = state() + layout_[l].state_offset + layout_[l].n_state / 2;
@@ -122,7 +121,7 @@ template <class T> void Network<T>::add_layer(const LayerSpec &spec, Index width
             if constexpr (requires { layer.weights(); })
                 weights = layer.weights();
             layout_.push_back({layer.inputs, layer.outputs, theta, layer.n_parameters(), state,
-                               layer.n_state(), weights});
+                               layer.n_state(), weights, spec.training});
             fitted.push_back(is_norm || layer.n_state() == 0);
         },
         layers_.back());
@@ -155,6 +154,28 @@ template <class T> void Network<T>::draw_weights(std::size_t l, const LayerSpec 
         for (Index q = 0; q < std::min<Index>(4, size - i); ++q)
             W[i + q] = static_cast<T>(deviation * x[q]);
     }
+}
+
+template <class T> void Network<T>::find_lowest() {
+    lowest_trained_ = lowest_not_frozen_ = layers_.size();
+    for (std::size_t l = layers_.size(); l-- > 0;)
+        if (layout_[l].n_parameters > 0) {
+            lowest_trained_ = l;
+            if (!layout_[l].training.frozen())
+                lowest_not_frozen_ = l;
+        }
+}
+
+template <class T> void Network<T>::set_training(std::size_t l, const LayerTraining &training) {
+    layout_[l].training = training;
+    ++n_training_changes_;
+    find_lowest();
+}
+
+// Of layers that start at the same place all but the last are without parameters.
+template <class T> const LayerTraining &Network<T>::training_of(Index parameter) const {
+    const auto after = std::ranges::upper_bound(layout_, parameter, {}, &LayerLayout::theta_offset);
+    return std::prev(after)->training;
 }
 
 template <class T> ActivationKind Network<T>::output_activation() const {
@@ -199,15 +220,16 @@ void Network<T>::backward(std::size_t l, Workspace<T> &w, Index first, Index n, 
     std::visit(
         [&](const auto &layer) {
             layer.backward(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first),
-                           below(l, w, first, whole), n, pass_of(l, pass));
+                           below(l, w, first, pass, whole), n, pass_of(l, pass));
         },
         layers_[l]);
 }
 
 // Where ∂L/∂a of the layer below goes, if it is needed.
 template <class T>
-Columns<T> Network<T>::below(std::size_t l, Workspace<T> &w, Index first, bool whole) const {
-    if (l == lowest_trained_ && !whole)
+Columns<T> Network<T>::below(std::size_t l, Workspace<T> &w, Index first, const Pass &pass,
+                             bool whole) const {
+    if (l == lowest(pass, false) && !whole)
         return {};
     const Columns<T> d_in = l == 0 ? w.input_gradient : w.slots[l - 1].delta;
     return {d_in.column(first), d_in.ld};
@@ -223,7 +245,7 @@ void Network<T>::forward(Workspace<T> &w, Index first, Index n, const Pass &pass
 template <class T>
 void Network<T>::backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole,
                           T *scratch) const {
-    for (std::size_t l = layers_.size(); l-- > lowest(whole);)
+    for (std::size_t l = layers_.size(); l-- > lowest(pass, whole);)
         backward(l, w, first, n, pass, whole, scratch);
 }
 
@@ -264,10 +286,10 @@ void Network<T>::slope(std::size_t l, Workspace<T> &w, Index first, Index n,
 }
 
 template <class T>
-void Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n, int part,
-                                 int parts, T *scratch) const {
+void Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n,
+                                 const Pass &pass, int part, int parts, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
-    dense.recursion(numbers(l, scratch), w.slots[l].from(first), below(l, w, first, false), n,
+    dense.recursion(numbers(l, scratch), w.slots[l].from(first), below(l, w, first, pass, false), n,
                     unit_share(dense.inputs, part, parts),
                     unit_share(dense.inputs, part + 1, parts));
 }
@@ -300,7 +322,7 @@ void Network<T>::norm_backward(std::size_t l, Workspace<T> &w, Index n, const Pa
     const Index i0 = unit_share(norm.outputs, part, parts);
     each_piece(i0, unit_share(norm.outputs, part + 1, parts), stop, [&](Index i, Index end) {
         norm.backward_units(numbers(l, nullptr), input_of(l, w, 0), w.slots[l],
-                            below(l, w, 0, whole), n, pass, i, end);
+                            below(l, w, 0, pass, whole), n, pass, i, end);
     });
 }
 
@@ -328,11 +350,11 @@ template <class T> Index Network<T>::share_start(std::size_t l, int part, int pa
 }
 
 template <class T>
-void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const GradientSink<T> &sink,
-                          int part, int parts, T *scratch) const {
+void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                          const GradientSink<T> &sink, int part, int parts, T *scratch) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
-        if (k0 >= k1)
+        if (k0 >= k1 || (pass.skip_frozen && layout_[l].training.frozen()))
             continue;
         std::visit(
             [&](const auto &layer) {

@@ -211,9 +211,9 @@ template <class T> struct Objective<T>::Block {
 
     const Network<T> &network = objective.network_;
     const Index n_layers = static_cast<Index>(network.layers().size());
-    const Index lowest = static_cast<Index>(network.lowest(false));
+    const Index lowest = static_cast<Index>(network.lowest(pass, false));
     const Index loss = n_layers + 1; // task 0 gathers, task l + 1 is layer l forward
-    // The lowest layer with parameters has a slope and no recursion.
+    // The lowest layer whose parameters are wanted has a slope and no recursion.
     const Index back = keep == Keep::outputs ? 0 : 2 * (n_layers - lowest) - 1;
     const Index end = loss + 1 + std::max<Index>(back, 0);
     const Index alone = objective.calls_out() ? loss : -1;
@@ -273,7 +273,7 @@ template <class T> struct Objective<T>::Block {
             if (task < loss)
                 network.forward_units(l, w, first, n, pass, t, parts, w.scratch(t));
             else
-                network.recursion_units(l, w, first, n, t, parts, w.scratch(t));
+                network.recursion_units(l, w, first, n, pass, t, parts, w.scratch(t));
         });
     }
 
@@ -336,7 +336,7 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
         for (Index first = 0; first < n; first += kRowBlock)
             sum += sum_of_rows(w.losses + first, std::min(kRowBlock, n - first));
         loss = sum / total_weight;
-        if (use && !add_gradient(done, n, batch.count, loss, w, team, poll, *use))
+        if (use && !add_gradient(done, n, batch.count, loss, here, w, team, poll, *use))
             return false;
     }
     return true;
@@ -346,8 +346,9 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
 // shared out among the threads. The last block of the batch is the one that is applied. False if
 // abandoned.
 template <class T>
-bool Objective<T>::add_gradient(Index done, Index n, Index n_rows, double loss, Workspace<T> &w,
-                                Team &team, const Poll &poll, const GradientUse<T> &use) const {
+bool Objective<T>::add_gradient(Index done, Index n, Index n_rows, double loss, const Pass &pass,
+                                Workspace<T> &w, Team &team, const Poll &poll,
+                                const GradientUse<T> &use) const {
     for (Index first = 0; first < n; first += kRowBlock) {
         if (first > 0 && poll && poll())
             return false;
@@ -362,8 +363,9 @@ bool Objective<T>::add_gradient(Index done, Index n, Index n_rows, double loss, 
         }
         if (n_rows <= kRowBlock && use.apply)
             sink.gradient = nullptr;
-        team.run(
-            [&](int t) { network_.gradient(w, first, count, sink, t, team.size(), w.scratch(t)); });
+        team.run([&](int t) {
+            network_.gradient(w, first, count, pass, sink, t, team.size(), w.scratch(t));
+        });
     }
     return true;
 }
@@ -391,7 +393,7 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         for (Index j = first; j < first + n; j += kRowBlock) {
             const Index count = std::min(kRowBlock, first + n - j);
             sum += sum_of_rows(w.losses + j, count);
-            network_.gradient(w, j, count, {gradient, j > 0, {}}, 0, 1, w.scratch(0));
+            network_.gradient(w, j, count, here, {gradient, j > 0, {}}, 0, 1, w.scratch(0));
         }
     }
     return sum / total;

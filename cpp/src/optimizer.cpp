@@ -93,14 +93,20 @@ void advance(const Tile<T> tile, const OptimizerSpec &spec, const StepScalars &s
         if (i < count)
             packet({i, count - i});
     };
-    if (step.gradient_scale == 1 && spec.clip_value == OptimizerSpec::kNone) {
+    const P<T> scale = rules::constant<T>(step.gradient_scale);
+    const P<T> bound = rules::constant<T>(spec.clip_value);
+    const auto clipped = [&](Place at) {
+        return rules::clamp(simd::mul(scale, rules::load(gradient, at)), bound);
+    };
+    if (tile.is_weight && step.l1 != 0) {
+        const P<T> l1 = rules::constant<T>(step.l1);
+        all([&](Place at) {
+            return simd::madd(l1, rules::sign(rules::load(theta, at)), clipped(at));
+        });
+    } else if (step.gradient_scale == 1 && spec.clip_value == OptimizerSpec::kNone) {
         all([&](Place at) { return rules::load(gradient, at); });
     } else {
-        const P<T> scale = rules::constant<T>(step.gradient_scale);
-        const P<T> bound = rules::constant<T>(spec.clip_value);
-        all([&](Place at) {
-            return rules::clamp(simd::mul(scale, rules::load(gradient, at)), bound);
-        });
+        all(clipped);
     }
 }
 
@@ -157,14 +163,27 @@ template <class T> void Optimizer<T>::begin_step(const StepFacts &facts) {
     }
 }
 
+// With the factor f all is as with a rate of f η.
+template <class T> StepScalars Optimizer<T>::scalars_of(const LayerTraining &layer) const {
+    StepScalars s = scalars_;
+    const double factor = layer.learning_rate_factor;
+    s.l1 = layer.l1;
+    s.l2 += layer.l2;
+    s.kept = 1 - factor * (1 - s.kept);
+    s.rate *= factor;
+    s.momentum_rate *= factor;
+    return s;
+}
+
 template <class T>
-void Optimizer<T>::update(Index first, Index count, const T *gradient, T *theta, bool is_weight) {
+void Optimizer<T>::update(Index first, Index count, const T *gradient, T *theta, bool is_weight,
+                          const StepScalars &step) {
     rules::State<T> state;
     for (std::size_t i = 0; i < vectors_.size(); ++i)
         state.vectors[i] = vectors_[i].size() > 0 ? vectors_[i].data() + first : nullptr;
     const Tile<T> tile{count, gradient, theta, is_weight};
     const auto use = [&]<class Rule>(std::type_identity<Rule>) {
-        advance<Rule>(tile, spec_, scalars_, state);
+        advance<Rule>(tile, spec_, step, state);
     };
     switch (spec_.kind) {
     case OptimizerKind::sgd:

@@ -3,12 +3,14 @@
 
 #include "deltarule/flush_subnormals.hpp"
 #include "deltarule/inference.hpp"
+#include "raw_parameters.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace deltarule {
 
@@ -75,21 +77,25 @@ template <class T> struct Trainer<T>::Run {
 
 template <class T>
 Trainer<T>::Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
-                    const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed)
+                    const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed, double ema)
     : network_(std::move(network)), loss_(loss), optimizer_(optimizer, network_->n_parameters()),
-      of_weights_(SumOfSquares<T>::of_weights(*network_)),
-      of_gradient_(SumOfSquares<T>::of_all(*network_)), epoch_theta_(network_->n_parameters()) {
+      of_weights_(ParameterSum<T>::squares_of_weights(*network_)),
+      average_(ema, network_->n_parameters()), epoch_theta_(network_->n_parameters()) {
     if (network_->has_batch_norm())
         epoch_state_ = Buffer<T>(network_->n_state());
     state.own_seed = seed.has_value();
     state.seed = seed.value_or(network_->seed());
+    read_layers();
 }
 
 template <class T> void Trainer<T>::begin_epoch(Run &run) {
     const Index rows = run.data.X->rows();
     const RunOptions &options = run.options;
+    use_raw();
     share_out(run.team, network_->n_parameters(), [&](Index first, Index count) {
         std::copy_n(network_->theta() + first, count, epoch_theta_.data() + first);
+        if (average_)
+            std::copy_n(average_.apart.data() + first, count, average_.epoch_start.data() + first);
     });
     std::copy_n(network_->state(), epoch_state_.size(), epoch_state_.data());
     state.in_epoch = true;
@@ -123,6 +129,8 @@ template <class T> void Trainer<T>::resume_epoch(Index rows, const RunOptions &o
 template <class T> void Trainer<T>::restore_epoch_start() {
     std::copy_n(epoch_theta_.data(), network_->n_parameters(), network_->theta());
     std::copy_n(epoch_state_.data(), epoch_state_.size(), network_->state());
+    std::copy_n(average_.epoch_start.data(), average_.epoch_start.size(), average_.apart.data());
+    state.average_in_network = false;
     network_->n_steps -= static_cast<std::uint64_t>(state.step - state.epoch_first_step);
     state.step = state.epoch_first_step;
     state.in_epoch = false;
@@ -145,6 +153,7 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
         static_cast<double>(std::max<std::int64_t>(0, options.epochs - state.epoch));
     Team team(worthwhile_threads(
         *network_, batch, epochs_left * static_cast<double>(data.X->rows()), 3, options.n_threads));
+    read_layers();
     if (options.keep_best)
         reserve_best();
     prepare(batch, validation.X ? validation.X->rows() : 0, data.y->width(), team.size());
@@ -155,15 +164,19 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
     horizon_ = static_cast<double>(options.epochs) * static_cast<double>(batches);
     Run run{data, validation, options, poll, team};
     run.first_step = state.step;
+    Raw raw(*this);
+    const bool had_average = std::exchange(raw.average_after, true);
     try {
         const Status status = loop(run);
         run.account(state);
         return status;
     } catch (const DataError &) {
-        if (state.step == run.first_step) // refused before any step: as if never called
+        if (state.step == run.first_step) { // refused before any step: as if never called
             state.in_epoch = state.in_epoch && was_in_epoch;
-        else if (state.in_epoch)
+            raw.average_after = had_average;
+        } else if (state.in_epoch) {
             restore_epoch_start();
+        }
         throw;
     } catch (...) { // of a loss from outside: the last finished step stays
         if (state.step == run.first_step)
@@ -270,7 +283,8 @@ template <class T> std::optional<Status> Trainer<T>::train_batch(Run &run) {
 template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     std::atomic<bool> finite = true;
     share_out(run.team, network_->n_parameters(), [&](Index first, Index count) {
-        if (!all_finite(network_->theta() + first, count))
+        if (!all_finite(network_->theta() + first, count) ||
+            (average_ && !all_finite(average_.apart.data() + first, count)))
             finite = false;
     });
     if (!finite || !all_finite(network_->state(), epoch_state_.size()))
@@ -278,6 +292,8 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     if (!(state.weight_sum > 0))
         throw DataError("sample_weight must not be all zero once converted to the network's dtype");
     const double loss = state.loss_sum / state.weight_sum;
+    if (run.validation.X || run.options.keep_best)
+        use_average();
     double validation_loss = std::numeric_limits<double>::quiet_NaN();
     if (run.validation.X) {
         const RowOrder order(run.validation.X->rows());
@@ -342,6 +358,7 @@ template <class T> void Trainer<T>::reserve_best() {
 template <class T> bool Trainer<T>::restore_best() {
     if (state.kept_epoch == 0)
         return false;
+    use_average();
     std::copy_n(best_theta_.data(), best_theta_.size(), network_->theta());
     std::copy_n(best_state_.data(), best_state_.size(), network_->state());
     return true;
@@ -352,6 +369,10 @@ template <class T> std::vector<std::pair<std::string, Buffer<T> *>> Trainer<T>::
     all.emplace_back("epoch_theta", &epoch_theta_);
     if (epoch_state_.size() > 0)
         all.emplace_back("epoch_state", &epoch_state_);
+    if (average_) {
+        all.emplace_back("raw_theta", &average_.apart);
+        all.emplace_back("epoch_average", &average_.epoch_start);
+    }
     if (state.kept_epoch > 0)
         all.emplace_back("best_theta", &best_theta_);
     if (state.kept_epoch > 0 && best_state_.size() > 0)

@@ -3,6 +3,7 @@
 
 #include "deltarule/flush_subnormals.hpp"
 #include "deltarule/inference.hpp"
+#include "raw_parameters.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -33,10 +34,29 @@ void Trainer<T>::prepare(Index batch, Index rows, Index target_width, int n_thre
                                                 n_threads);
 }
 
-// l2/2 Σ W², over weights only.
+// Finds what follows from the layers' settings, if these have changed.
+template <class T> void Trainer<T>::read_layers() {
+    if (layers_read_ == network_->n_training_changes())
+        return;
+    const auto &layout = network_->layout();
+    for (std::size_t l = 0; l < layout.size(); ++l)
+        if (!optimizer_.accepts_factor(layout[l].training.learning_rate_factor))
+            throw std::invalid_argument("net.layers[" + std::to_string(l) +
+                                        "].learning_rate_factor must be 0 or 1 for an optimiser "
+                                        "without a learning rate (" +
+                                        std::string(optimizer_name(optimizer_.spec().kind)) + ")");
+    of_gradient_ = ParameterSum<T>::squares_of_trained(*network_);
+    of_layers_ = ParameterSum<T>::penalties_of_layers(*network_);
+    by_layer_ = std::ranges::any_of(
+        layout, [](const LayerLayout &layer) { return layer.training != LayerTraining{}; });
+    layers_read_ = network_->n_training_changes();
+}
+
+// l2/2 Σ W² of the optimiser, and what the layers add; over weights only.
 template <class T> double Trainer<T>::penalty(double total, Team &team) {
     const double l2 = optimizer_.l2(total);
-    return l2 == 0 ? 0 : 0.5 * l2 * of_weights_(network_->theta(), team);
+    const double of_optimizer = l2 == 0 ? 0 : 0.5 * l2 * of_weights_(network_->theta(), team);
+    return of_layers_.empty() ? of_optimizer : of_optimizer + of_layers_(network_->theta(), team);
 }
 
 template <class T> double Trainer<T>::rate_of(std::int64_t step) const {
@@ -57,17 +77,26 @@ template <class T> void Trainer<T>::begin_update(StepFacts facts) {
     optimizer_.begin_step(facts);
     ++state.step;
     ++network_->n_steps;
+    average_.begin_step(state.step);
 }
 
-// Parameters [first, first + count) from their gradient.
+// Parameters [first, first + count), all of one layer that is not frozen, from their gradient.
 template <class T>
 void Trainer<T>::apply_to(Index first, Index count, const T *gradient, bool is_weight) {
-    optimizer_.update(first, count, gradient, network_->theta() + first, is_weight);
+    T *theta = network_->theta() + first;
+    if (by_layer_)
+        optimizer_.update(first, count, gradient, theta, is_weight, network_->training_of(first));
+    else
+        optimizer_.update(first, count, gradient, theta, is_weight);
+    if (average_)
+        average_.update(first, count, theta);
 }
 
 // Share `part` of `parts` of all parameters, from a whole gradient.
 template <class T> void Trainer<T>::apply_share(const T *gradient, int part, int parts) {
     for (const LayerLayout &layout : network_->layout()) {
+        if (layout.training.frozen())
+            continue;
         const Index W = layout.theta_offset;
         const Index weights = layout.n_weights();
         const Index first = W + share_of_columns(weights, part, parts);
@@ -97,7 +126,7 @@ template <class T>
 bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double total, Team &team,
                           const Poll &poll, double &loss) {
     Pass pass;
-    pass.training = true;
+    pass.training = pass.skip_frozen = true;
     pass.seed = state.seed;
     pass.step = draw_step();
     const double extra = penalty(total, team);
@@ -137,14 +166,17 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
     FlushSubnormals flush;
     const Index rows = data.X->rows();
     Team team(worthwhile_threads(*network_, rows, static_cast<double>(rows), 3, n_threads));
+    read_layers();
     prepare(rows, 0, data.y->width(), team.size());
     const RowOrder order(rows);
     const Batch batch{&order, 0, rows};
     const double total = objective_->total_weight(data, batch, *workspace_);
     if (!(total > 0))
         throw DataError(std::string(data.names.weight) + " must not be all zero");
+    Raw raw(*this);
     double loss = 0;
     train_on(data, batch, total, team, nullptr, loss);
+    raw.average_after = raw.average_after && !std::isfinite(loss);
     return loss;
 }
 
@@ -152,7 +184,31 @@ template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
     require_horizon();
     FlushSubnormals flush;
     Team team(1);
-    return clip_and_apply(gradient, {.loss = loss}, team);
+    read_layers();
+    Raw raw(*this);
+    const bool applied = clip_and_apply(gradient, {.loss = loss}, team);
+    raw.average_after = raw.average_after && !applied;
+    return applied;
+}
+
+// Before the first step what is trained is its own average.
+template <class T> void Trainer<T>::use_raw() {
+    if (!average_ || !state.average_in_network)
+        return;
+    if (state.step == 0)
+        std::copy_n(network_->theta(), network_->n_parameters(), average_.apart.data());
+    else
+        std::swap_ranges(average_.apart.data(), average_.apart.data() + average_.apart.size(),
+                         network_->theta());
+    state.average_in_network = false;
+}
+
+template <class T> void Trainer<T>::use_average() {
+    if (!average_ || state.average_in_network)
+        return;
+    std::swap_ranges(average_.apart.data(), average_.apart.data() + average_.apart.size(),
+                     network_->theta());
+    state.average_in_network = true;
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
@@ -161,6 +217,9 @@ template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
     template double Trainer<T>::rate_of(std::int64_t) const;                                       \
     template bool Trainer<T>::train_on(const Examples<T> &, const Batch &, double, Team &,         \
                                        const Poll &, double &);                                    \
+    template void Trainer<T>::read_layers();                                                       \
+    template void Trainer<T>::use_raw();                                                           \
+    template void Trainer<T>::use_average();                                                       \
     template double Trainer<T>::step(const Examples<T> &, int);                                    \
     template bool Trainer<T>::apply(const T *, double);
 

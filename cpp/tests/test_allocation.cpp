@@ -71,7 +71,7 @@ template <class F> long allocations_in(F &&f) {
 
 template <class T>
 Trainer<T> make_trainer(std::shared_ptr<Network<T>> network, const OptimizerSpec &optimizer) {
-    Trainer<T> trainer(std::move(network), LossSpec{}, optimizer, std::nullopt);
+    Trainer<T> trainer(std::move(network), LossSpec{}, optimizer, std::nullopt, 0.99);
     trainer.records.reserve(10'000); // a finished epoch adds a record
     return trainer;
 }

@@ -36,8 +36,8 @@ constexpr unsigned kFlushed = 0;
 
 template <class T>
 Trainer<T> make_trainer(const OptimizerSpec &optimizer,
-                        std::optional<std::uint64_t> seed = std::nullopt) {
-    return Trainer<T>(check::small_network<T>(), LossSpec{}, optimizer, seed);
+                        std::optional<std::uint64_t> seed = std::nullopt, double ema = 0) {
+    return Trainer<T>(check::small_network<T>(), LossSpec{}, optimizer, seed, ema);
 }
 
 // Batches of 256 + 44 rows, the last of an epoch of 100.
@@ -65,7 +65,9 @@ template <class F> void compare_with_a_whole_run(F &&cut) {
     const auto compare = [&]<class T>(T, const OptimizerSpec &optimizer) {
         const Problem<T> problem(kRows), other(kValidationRows, 50);
         const Examples<T> data = problem.examples(), validation = other.examples();
-        Trainer<T> whole = make_trainer<T>(optimizer, 77), pieces = make_trainer<T>(optimizer, 77);
+        const double ema = sizeof(T) == 8 ? 0.9 : 0;
+        Trainer<T> whole = make_trainer<T>(optimizer, 77, ema),
+                   pieces = make_trainer<T>(optimizer, 77, ema);
         CHECK(whole.run(data, validation, options_for(5), nullptr) == Status::epochs);
         CHECK_EQ(whole.state.step, 15);
         CHECK_EQ(whole.records.size(), std::size_t{5});

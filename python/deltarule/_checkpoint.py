@@ -3,7 +3,9 @@
 The section is ``{"loss", "optimizer", "seed", "scalars", "history", "stopped_by"}``: the core's
 counters and sums as numbers, its vectors as tensors ``trainer.<vector>``, and the history's columns
 as tensors ``trainer.history.<key>``. A trainer that keeps its best epoch adds
-``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state. A schedule is
+``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state. One that keeps
+an average adds ``"average": {"ema", "in_network"}``, raw_theta (what is trained) and epoch_average;
+then the network's own tensors are the average, whatever the trainer's network held. A schedule is
 ``{"name", ...}`` in place of the optimiser's learning_rate. Of the user's own functions there is
 only what they are called: a loss ``{"name": "custom", "function"}``, a learning_rate ``{"name":
 "callable"}``.
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_by"})
 _BEST = {"epoch": int, "loss": float, "validated": bool}
 _OF_CUSTOM = frozenset({"name", "function"})
+_AVERAGE = {"ema": float, "in_network": bool}
 _NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -58,8 +61,15 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     }
     if trainer._core.best is not None:
         section["best"] = {key: _encode(value) for key, value in trainer._core.best.items()}
+    vectors = trainer._core.vectors()
     tensors = tensors_of(trainer.network)
-    tensors |= {f"trainer.{name}": vector for name, vector in trainer._core.vectors().items()}
+    if trainer.ema is not None:
+        in_network = trainer._core.average_in_network
+        section["average"] = {"ema": trainer.ema, "in_network": in_network}
+        if not in_network:
+            tensors = tensors_of(trainer.network, vectors["raw_theta"])
+            vectors["raw_theta"] = trainer.network.theta
+    tensors |= {f"trainer.{name}": vector for name, vector in vectors.items()}
     tensors |= {f"trainer.history.{key}": values for key, values in history.items()}
     _file.write(path, {**describe(trainer.network), "trainer": section}, tensors)
 
@@ -87,13 +97,16 @@ def resume(
         section = metadata.get("trainer")
         if not isinstance(section, dict):
             raise ModelFileError("is a model without a trainer; deltarule.load reads it")
-        check_keys("trainer", section, _KEYS, _KEYS | {"best"})
+        check_keys("trainer", section, _KEYS, _KEYS | {"best", "average"})
         own, of_history, of_trainer = _sorted_out(tensors)
         network = rebuild(metadata, own, allow_nonfinite=False)
         used = _loss_of(section["loss"], loss)
         optimizer = _decode_optimizer(section["optimizer"], learning_rate)
-        trainer: Trainer = accepted(make, network, used, optimizer, section["seed"])
+        ema, in_network = _decode_average(section)
+        trainer: Trainer = accepted(make, network, used, optimizer, section["seed"], ema=ema)
         _restore_core(trainer, section, of_trainer)
+        if not in_network:
+            trainer._core.use_raw()
         trainer.history = _decode_history(section, of_history)
         network._history = trainer.history
         return trainer
@@ -172,6 +185,18 @@ def _decode_schedule(entry: Json, *, inside: bool = False) -> Any:
         within = _decode_schedule(entry["learning_rate"], inside=True)
         entry = {**entry, "learning_rate": within}
     return _decode_settings("schedule", entry, schedules.BY_NAME)
+
+
+def _decode_average(section: Json) -> tuple[float | None, bool]:
+    """Return the decay, None without an average, and whether the network held the average."""
+    if "average" not in section:
+        return None, True
+    average = section["average"]
+    if not isinstance(average, dict):
+        raise ModelFileError("has a damaged average of the trainer")
+    check_keys("trainer.average", average, frozenset(_AVERAGE), frozenset(_AVERAGE))
+    decoded = _decode_all("average", average, _AVERAGE)
+    return decoded["ema"], decoded["in_network"]
 
 
 def _restore_core(trainer: Trainer, section: Json, vectors: Mapping[str, Array]) -> None:

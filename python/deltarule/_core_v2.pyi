@@ -27,6 +27,15 @@ class SparseRows:
     def indptr(self) -> _Array: ...
 
 @final
+class LayerTraining:
+    l1: float
+    l2: float
+    learning_rate_factor: float
+    def __init__(
+        self, *, l1: float = 0.0, l2: float = 0.0, learning_rate_factor: float = 1.0
+    ) -> None: ...
+
+@final
 class LayerSpec:
     kind: str
     units: int
@@ -40,6 +49,7 @@ class LayerSpec:
     dimension: int
     momentum: float
     epsilon: float
+    training: LayerTraining
     def __init__(
         self,
         kind: str,
@@ -234,6 +244,7 @@ class _Network:
     @fitted.setter
     def fitted(self, flags: Sequence[bool]) -> None: ...
     def layout(self) -> list[dict[str, int]]: ...
+    def set_training(self, layer: int, training: LayerTraining) -> None: ...
     def predict(self, X: _Rows, out: _Floats, n_threads: int) -> None: ...
     def fit_scaling(self, X: _Rows, y: _Array, sample_weight: _Array | None) -> None: ...
     def evaluate(
@@ -301,6 +312,10 @@ class _Trainer:
     def best(self) -> dict[str, Any] | None: ...
     def set_best(self, epoch: int, loss: float, validated: bool) -> None: ...
     def restore_best(self) -> bool: ...
+    @property
+    def average_in_network(self) -> bool: ...
+    def use_average(self) -> None: ...
+    def use_raw(self) -> None: ...
     def vectors(self) -> dict[str, _Floats]: ...
 
 @final
@@ -344,11 +359,21 @@ class Trace64(_Trace): ...
 @final
 class Trainer32(_Trainer):
     def __init__(
-        self, network: Network32, loss: LossSpec, optimizer: OptimizerSpec, seed: int | None
+        self,
+        network: Network32,
+        loss: LossSpec,
+        optimizer: OptimizerSpec,
+        seed: int | None,
+        ema: float = 0.0,
     ) -> None: ...
 
 @final
 class Trainer64(_Trainer):
     def __init__(
-        self, network: Network64, loss: LossSpec, optimizer: OptimizerSpec, seed: int | None
+        self,
+        network: Network64,
+        loss: LossSpec,
+        optimizer: OptimizerSpec,
+        seed: int | None,
+        ema: float = 0.0,
     ) -> None: ...

@@ -21,6 +21,10 @@ ACTIVATIONS: tuple[str, ...] = get_args(ActivationName)
 _DEFAULT_ALPHA: Mapping[str, float] = {"leaky_relu": 0.01, "elu": 1.0}
 
 
+# How a layer is trained: the settings that may change later, and what they are if nobody says.
+TRAINING: Mapping[str, float] = {"l1": 0.0, "l2": 0.0, "learning_rate_factor": 1.0}
+
+
 class Layer:
     """What the layers share; use one of its subclasses."""
 
@@ -29,6 +33,12 @@ class Layer:
     def __repr__(self) -> str:
         positional = ("width", "units", "activation", "name", "rate", "columns", "n_levels")
         return _settings.short_repr(self, *positional)
+
+    def _check_training(self) -> None:
+        """Check those settings of `TRAINING` that the layer has."""
+        for name in TRAINING:
+            if hasattr(self, name):
+                _settings.set_field(self, name, _settings.real(name, getattr(self, name)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,30 +166,50 @@ class Dense(Layer):
         How the weights start, see `deltarule.initializers`. None takes he_uniform for relu,
         leaky_relu, elu, silu, gelu and mish, lecun_normal for selu, and glorot_uniform for the
         rest. Biases start at zero.
+    l1, l2 : float, default 0
+        Add :math:`l_1 \sum |w| + \frac{l_2}{2} \sum w^2` over the weights of this layer, not its
+        biases, to the loss that is trained. The gradient :math:`l_1 \mathrm{sign}(w) + l_2 w`
+        joins that of the loss after clipping, as the `l2` of the optimiser does, which comes on
+        top; sign(0) is 0.
+    learning_rate_factor : float, default 1
+        The layer is trained as by an optimiser with so many times the learning rate, weight decay
+        included; 0 freezes it: no bit of its parameters and of their optimiser state changes, and
+        ``clip_norm`` does not count it. An `IRpropPlus`, which has no rate, takes 0 and 1 only.
 
     Raises
     ------
     TypeError, ValueError
         If a setting is unknown or out of range.
 
+    Notes
+    -----
+    These three can be changed in a network, see `LayerView`: ``net.layers[0].frozen = True``.
+
     References
     ----------
     D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors",
-    Nature 323 (1986).
+    Nature 323 (1986). R. Tibshirani, "Regression shrinkage and selection via the lasso", J. R.
+    Statist. Soc. B 58 (1996), for :math:`l_1`.
 
     Examples
     --------
     >>> import deltarule as dr
     >>> dr.Dense(64, "relu")
     Dense(64, 'relu')
+    >>> dr.Dense(64, "relu", l2=0.001, learning_rate_factor=0.1)
+    Dense(64, 'relu', l2=0.001, learning_rate_factor=0.1)
     """
 
     kind: ClassVar[str] = "dense"
     units: int
     activation: ActivationName | Activation = "identity"
     initializer: InitializerName | Initializer | None = field(default=None, kw_only=True)
+    l1: float = field(default=0.0, kw_only=True)
+    l2: float = field(default=0.0, kw_only=True)
+    learning_rate_factor: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        self._check_training()
         _settings.set_field(self, "units", _settings.size("units", self.units))
         if isinstance(self.activation, Activation):
             if self.activation.has_default_alpha:
@@ -406,6 +436,8 @@ class Embedding(Layer):
         For each of them, how many codes there are, at least 1.
     dimension : int, default 8
         Length of the vectors, at least 1.
+    l1, l2, learning_rate_factor : float
+        As in `Dense`; the tables are its weights.
 
     Raises
     ------
@@ -439,8 +471,12 @@ class Embedding(Layer):
     columns: Sequence[int]
     n_levels: Sequence[int]
     dimension: int = field(default=8, kw_only=True)
+    l1: float = field(default=0.0, kw_only=True)
+    l2: float = field(default=0.0, kw_only=True)
+    learning_rate_factor: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        self._check_training()
         columns = _settings.integers("columns", self.columns, low=0)
         n_levels = _settings.integers("n_levels", self.n_levels, low=1)
         if len(set(columns)) != len(columns):

@@ -3,7 +3,8 @@
 The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
 has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
 (n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension), gamma, beta,
-running_mean and running_var (n_l,). A residual is the kinds keep and add around its layers.
+running_mean and running_var (n_l,). A residual is the kinds keep and add around its layers. How a
+layer is trained (l1, l2, learning_rate_factor) is in the JSON where it is not the default.
 ``_file`` knows the container.
 """
 
@@ -21,6 +22,7 @@ from deltarule import _architecture, _file, _settings
 from deltarule._dispatch import build_info
 from deltarule._errors import ModelFileError
 from deltarule._layers import (
+    TRAINING,
     Activation,
     BatchNorm,
     Dense,
@@ -36,7 +38,7 @@ from deltarule._network import Network
 from deltarule._norms import LayerNorm
 from deltarule._residual import Add, Keep
 from deltarule._validation import Array
-from deltarule._views import LayerView
+from deltarule._views import LayerView, arrays_of
 from deltarule.initializers import BY_NAME as INITIALIZERS
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
@@ -126,12 +128,17 @@ def describe(network: Network) -> Json:
     }
 
 
-def tensors_of(network: Network) -> dict[str, Array]:
-    """Return views of all numbers of a network, by their names in the file."""
+def tensors_of(network: Network, theta: Array | None = None) -> dict[str, Array]:
+    """Return views of all numbers of a network, by their names in the file.
+
+    With `theta` the parameters are taken from there.
+    """
+    theta = network.theta if theta is None else theta
+    places = network._core.layout()
     return {
         f"layers.{i}.{name}": array
-        for i, layer in enumerate(network.layers)
-        for name, array in layer._arrays.items()
+        for i, (settings, place) in enumerate(zip(network._layers, places, strict=True))
+        for name, array in arrays_of(theta, network._core.state, place, settings).items()
     }
 
 
@@ -155,7 +162,8 @@ def _encode_layer(view: LayerView) -> Json:
         encoded |= {"epsilon": layer.epsilon}
     if isinstance(layer, (Standardize, Rescale)):
         encoded |= {"fitted": view.fitted}
-    return encoded
+    training = {name: getattr(layer, name, default) for name, default in TRAINING.items()}
+    return encoded | {name: x for name, x in training.items() if x != TRAINING[name]}
 
 
 def rebuild(metadata: Json, tensors: Mapping[str, Array], *, allow_nonfinite: bool) -> Network:
@@ -207,11 +215,16 @@ _LAYER_KEYS: Mapping[str, frozenset[str]] = {
 }
 
 
+_TRAINED: Mapping[str, type[Layer]] = {"dense": Dense, "embedding": Embedding}
+
+
 def _decode_layer(name: str, entry: Any) -> Layer:
     kind = entry.get("kind") if isinstance(entry, dict) else None
     if not isinstance(kind, str) or kind not in _LAYER_KEYS:
         raise ModelFileError(f"has an unknown kind of layer: {name} is {_settings.shown(entry)}")
-    check_keys(name, entry, _LAYER_KEYS[kind], _LAYER_KEYS[kind])
+    optional = [each for each in TRAINING if hasattr(_TRAINED.get(kind), each)]
+    check_keys(name, entry, _LAYER_KEYS[kind], _LAYER_KEYS[kind].union(optional))
+    training = {each: entry[each] for each in optional if each in entry}
     if kind == "dropout":
         return accepted(Dropout, entry["rate"])
     if kind == "layer_norm":
@@ -220,24 +233,23 @@ def _decode_layer(name: str, entry: Any) -> Layer:
         return Keep() if kind == "keep" else Add()
     if kind == "embedding":
         columns, n_levels = entry["columns"], entry["n_levels"]
-        return accepted(Embedding, columns, n_levels, dimension=entry["dimension"])
+        return accepted(Embedding, columns, n_levels, dimension=entry["dimension"], **training)
     if kind == "batch_norm":
         return accepted(BatchNorm, momentum=entry["momentum"], epsilon=entry["epsilon"])
     if kind in ("standardize", "rescale"):
         accepted(_settings.boolean, f"{name}: fitted", entry["fitted"])
         return Standardize() if kind == "standardize" else Rescale()
     activation = accepted(Activation, entry["activation"], alpha=entry["alpha"])
-    return activation if kind == "activation" else _decode_dense(entry, activation)
+    return activation if kind == "activation" else _decode_dense(entry, activation, training)
 
 
-def _decode_dense(entry: Json, activation: Activation) -> Dense:
+def _decode_dense(entry: Json, activation: Activation, training: Json) -> Dense:
     initializer_name = accepted(_settings.choice, "initializer", entry["initializer"], INITIALIZERS)
     make = INITIALIZERS[initializer_name]
     settings = {field.name: entry[field.name] for field in fields(make)}
     initializer = accepted(make, **settings)
-    if initializer == resolve_initializer(None, activation.name):
-        return accepted(Dense, entry["units"], activation)
-    return accepted(Dense, entry["units"], activation, initializer=initializer)
+    used = None if initializer == resolve_initializer(None, activation.name) else initializer
+    return accepted(Dense, entry["units"], activation, initializer=used, **training)
 
 
 def accepted(make: Callable[..., T], *arguments: Any, **settings: Any) -> T:

@@ -369,6 +369,7 @@ class Network(NetworkState):
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
         restore_best: bool = False,
+        ema: float | None = None,
     ) -> History:
         r"""Train the network, in place, with a fresh optimiser.
 
@@ -429,6 +430,18 @@ class Network(NetworkState):
             first of equal ones; see ``history.best_epoch``. They have the bits of a training that
             ends there. ``net.n_steps`` still counts all steps. If no epoch was finished, nothing
             is restored.
+        ema : float, optional
+            0 <= ema < 1, near 1: end with the exponential moving average of the parameters over
+            the steps, which is less noisy than the last ones and often predicts better [1]_:
+
+            .. math:: \bar\theta_t = d_t \bar\theta_{t-1} + (1 - d_t) \theta_t, \qquad
+                      d_t = \min(\mathrm{ema}, (1 + t) / (10 + t))
+
+            with t = 1, 2, ... the steps of this fit, so that early averages forget the initial
+            weights (the rule of TensorFlow's ``ExponentialMovingAverage(num_updates=)``). What is
+            trained are the plain parameters, and ``history["loss"]`` is theirs; validation,
+            metrics, callbacks, `restore_best` and whatever follows the fit see the averaged
+            ones. A callback that writes into ``net.theta`` so changes the average.
 
         Returns
         -------
@@ -449,6 +462,11 @@ class Network(NetworkState):
             epoch; ``net.history`` has the epochs.
         RuntimeError
             If the network is being trained by another call.
+
+        References
+        ----------
+        .. [1] B. Polyak, A. Juditsky, "Acceleration of stochastic approximation by averaging",
+           SIAM J. Control Optim. 30 (1992).
 
         Examples
         --------
@@ -473,7 +491,7 @@ class Network(NetworkState):
         from deltarule._run import RunSettings
         from deltarule._training import Trainer
 
-        trainer = Trainer(self, loss, optimizer, seed)
+        trainer = Trainer(self, loss, optimizer, seed, ema=ema)
         if class_weight is not None:
             from deltarule import _class_weight
 

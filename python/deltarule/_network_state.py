@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -12,7 +15,7 @@ from deltarule import _settings, _validation
 from deltarule._dispatch import core
 from deltarule._layers import BatchNorm, Embedding
 from deltarule._norms import LayerNorm
-from deltarule._specs import CoreNetwork, layer_spec
+from deltarule._specs import CoreNetwork, layer_spec, layer_training
 from deltarule._validation import Array
 from deltarule._views import LayerView, layer_views, split_block, split_norm
 
@@ -68,7 +71,7 @@ class NetworkState:
     def layers(self) -> tuple[LayerView, ...]:
         """The layers, Input excluded, as views of their numbers; see `LayerView`."""
         if self._views is None:
-            self._views = layer_views(self._core, self._layers)
+            self._views = layer_views(self._core, self._layers, weakref.ref(self))
         return self._views
 
     @property
@@ -206,6 +209,24 @@ class NetworkState:
     def _end_training(self) -> None:
         self._training_thread = None
         self._lock.release()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other calls from training; a callback of the one that trains may enter."""
+        if self._training_thread == threading.get_ident():
+            yield
+            return
+        self._begin_training()
+        try:
+            yield
+        finally:
+            self._end_training()
+
+    def _change_layer(self, index: int, settings: Layer) -> None:
+        """Take other settings of how a layer is trained; what it computes is the same."""
+        with self._alone():
+            self._core.set_training(index, layer_training(settings))
+            self._layers = (*self._layers[:index], settings, *self._layers[index + 1 :])
 
     def _refuse_other_thread(self) -> None:
         if self._training_thread not in (None, threading.get_ident()):

@@ -106,6 +106,7 @@ class Run:
             stopped_by = None
             while stopped_by is None:
                 stopped_by = self._advance()
+            self._core.use_average()
             self._trainer.history.stopped_by = stopped_by
         except DivergenceError:
             raise
@@ -258,4 +259,7 @@ class Run:
         history = self._trainer.history
         epoch = int(self._core.progress["epoch"])
         state = CallbackState(self._network, self._trainer, epoch, history.last(), history)
-        return callbacks.call(self._data.callbacks, state)
+        try:
+            return callbacks.call(self._data.callbacks, state)
+        finally:
+            self._core.use_average()  # unless one of them called use_raw, it is there

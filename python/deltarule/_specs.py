@@ -8,7 +8,16 @@ from typing import Any, TypeAlias
 
 from deltarule import optimizers
 from deltarule._dispatch import core
-from deltarule._layers import Activation, BatchNorm, Dense, Dropout, Embedding, Layer, activation_of
+from deltarule._layers import (
+    TRAINING,
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Embedding,
+    Layer,
+    activation_of,
+)
 from deltarule._learning_rate import LearningRate, Schedule
 from deltarule._norms import LayerNorm
 from deltarule.initializers import gain_of
@@ -22,6 +31,18 @@ CoreTrainer: TypeAlias = "core.Trainer32 | core.Trainer64"
 
 def layer_spec(layer: Layer) -> core.LayerSpec:
     """Return the core's specification of a layer (Input has none)."""
+    spec = _spec_of_kind(layer)
+    spec.training = layer_training(layer)
+    return spec
+
+
+def layer_training(layer: Layer) -> core.LayerTraining:
+    """Return how a layer is trained, as the core has it."""
+    given = {name: getattr(layer, name, default) for name, default in TRAINING.items()}
+    return core.LayerTraining(**given)
+
+
+def _spec_of_kind(layer: Layer) -> core.LayerSpec:
     activation = activation_of(layer)
     if isinstance(layer, Dense) and activation is not None:
         initializer = resolve_initializer(layer.initializer, activation.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deltarule._layers import activation_of
+from deltarule._layers import TRAINING, Layer, activation_of
 from deltarule._residual import starts
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def summary_table(network: Network) -> str:
         note = "" if activation is None else repr(activation)[len("Activation(") : -1]
         note = note if start is None else f"+ layer {start}"
         note = note if layer.fitted else "not fitted"
+        note = ", ".join(filter(None, (note, *_training(layer.settings))))
         kind = "  " * depth + type(layer.settings).__name__
         output = f"(n, {layer.n_outputs})"
         rows.append((str(i), kind, output, f"{layer.n_parameters:,}", note.replace("'", "")))
@@ -32,6 +33,16 @@ def summary_table(network: Network) -> str:
     size = f"{n_bytes / 2**20:.1f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.1f} KiB"
     lines += [lines[1], f"{network.n_parameters:,} parameters, {size} of {network.dtype}"]
     return "\n".join(lines)
+
+
+def _training(settings: Layer) -> list[str]:
+    """Return how a layer is trained, where it is not as the others are."""
+    values = {name: getattr(settings, name, default) for name, default in TRAINING.items()}
+    frozen = values["learning_rate_factor"] == 0
+    shown = {name: value for name, value in values.items() if value != TRAINING[name]}
+    if frozen:
+        del shown["learning_rate_factor"]
+    return [f"{name}={value!r}" for name, value in shown.items()] + ["frozen"] * frozen
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:

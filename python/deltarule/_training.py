@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -54,10 +53,14 @@ class Trainer:
     seed : int, optional
         0 <= seed < 2**64, of the order of rows and the dropout masks. None continues from
         ``network.seed`` and ``network.n_steps``.
+    ema : float, optional
+        0 <= ema < 1: keep the exponential moving average of the parameters, see ``Network.fit``.
+        `run` ends with the average in the network and goes on from what was trained; `step` and
+        `apply` leave what they trained there, until `use_average` is called.
 
     Attributes
     ----------
-    network, loss, optimizer, seed
+    network, loss, optimizer, seed, ema
         As given, names resolved to objects.
     history : History
         The finished epochs of all runs of this trainer.
@@ -85,6 +88,8 @@ class Trainer:
         loss: LossName | Loss | LossFunction | None = None,
         optimizer: OptimizerName | Optimizer = "adam",
         seed: int | None = None,
+        *,
+        ema: float | None = None,
     ) -> None:
         if not isinstance(network, Network):
             raise TypeError(f"network must be a Network, got {_settings.shown(network)}")
@@ -92,15 +97,17 @@ class Trainer:
         self.loss: Loss = loss_for(network._layers, loss)
         self.optimizer: Optimizer = optimizers.resolve(optimizer)
         self.seed = _settings.seed_or_none("seed", seed)
+        self.ema = None if ema is None else _settings.real("ema", ema, below=1.0)
         self.history = History()
         self._asks_for_rate = _learning_rate.is_callable(self.optimizer.learning_rate)
         self._core = self._make_core()
 
     def _make_core(self) -> CoreTrainer:
         network, loss = self.network._core, loss_spec(self.loss)
+        settings = loss, optimizer_spec(self.optimizer), self.seed, self.ema or 0.0
         if isinstance(network, core.Network32):
-            return core.Trainer32(network, loss, optimizer_spec(self.optimizer), self.seed)
-        return core.Trainer64(network, loss, optimizer_spec(self.optimizer), self.seed)
+            return core.Trainer32(network, *settings)
+        return core.Trainer64(network, *settings)
 
     def step(self, Xb: MatrixLike, yb: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one training step on one batch.
@@ -344,20 +351,65 @@ n_threads, callbacks, progress
         >>> net.evaluate(*data["validation_data"])["loss"] == min(history["val_loss"].tolist())
         True
         """
-        network = self.network
-        in_callback = network._training_thread == threading.get_ident()
-        if not in_callback:
-            network._begin_training()
-        try:
+        with self.network._alone():
             restored = self._core.restore_best()
-        finally:
-            if not in_callback:
-                network._end_training()
         if not restored:
             raise RuntimeError(
                 "no epoch was kept: run(..., keep_best=True) keeps the best one, once an epoch has "
                 "ended"
             )
+
+    def use_average(self) -> None:
+        """Put the averaged parameters into the network, if they are not there.
+
+        For those who own their loop: `step` and `apply` leave in ``net.theta`` what they trained.
+        The next step, and the next `run`, go on from that, not from the average. Writing into
+        ``net.theta`` while it holds the average changes the average.
+
+        Raises
+        ------
+        RuntimeError
+            If the trainer was made without `ema`, or the network is being trained by another call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deltarule as dr
+        >>> net = dr.Network([1, 1], seed=0)
+        >>> net.theta = 1.0, 0.0
+        >>> trainer = dr.Trainer(net, optimizer=dr.SGD(1.0), ema=0.999)
+        >>> for _ in range(3):
+        ...     trainer.apply([-1.0, 0.0])
+        >>> net.theta
+        array([4., 0.], dtype=float32)
+        >>> trainer.use_average()
+        >>> net.theta.round(2)
+        array([3.6, 0. ], dtype=float32)
+        >>> trainer.apply([-1.0, 0.0])
+        >>> net.theta
+        array([5., 0.], dtype=float32)
+        """
+        self._require_ema()
+        with self.network._alone():
+            self._core.use_average()
+
+    def use_raw(self) -> None:
+        """Put what is trained into the network, where the averaged parameters are.
+
+        The opposite of `use_average`. There is no need to call it before `step`, `apply` or `run`.
+
+        Raises
+        ------
+        RuntimeError
+            As `use_average`.
+        """
+        self._require_ema()
+        with self.network._alone():
+            self._core.use_raw()
+
+    def _require_ema(self) -> None:
+        if self.ema is None:
+            raise RuntimeError("this trainer keeps no average: one made with ema=0.999 does")
 
     def _run_data(
         self,
@@ -466,7 +518,8 @@ n_threads, callbacks, progress
 
     def __repr__(self) -> str:
         now = self._core.progress
+        ema = "" if self.ema is None else f", ema={self.ema}"
         return (
-            f"<Trainer {self.loss!r}, {self.optimizer!r}, seed={self.seed}: "
+            f"<Trainer {self.loss!r}, {self.optimizer!r}, seed={self.seed}{ema}: "
             f"epoch {now['epoch']}, step {now['step']}>"
         )

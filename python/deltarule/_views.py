@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +15,7 @@ from deltarule._norms import LayerNorm
 from deltarule._validation import Array
 
 if TYPE_CHECKING:
+    from deltarule._network_state import NetworkState
     from deltarule._specs import CoreNetwork
 
 _NO_STATISTICS = "only Standardize and Rescale layers have statistics to fit"
@@ -38,10 +41,15 @@ class LayerView:
     ``scale`` None; only an Embedding has ``tables``, only a norm ``gamma`` and ``beta``, only a
     BatchNorm ``running_mean`` and ``running_var``.
 
+    How a layer is trained can be changed: `l1`, `l2`, `learning_rate_factor` and `frozen` (see
+    `Dense`) are settings of the network, which copies and files keep. A trainer goes by them from
+    its next run or step on; a callback may set them between epochs.
+
     Attributes
     ----------
     settings : Dense, Activation, Embedding, Standardize, Rescale, Dropout, LayerNorm or BatchNorm
-        What the layer was made from; Keep and Add are the start and the end of a Residual.
+        What the layer was made from, with what was changed since; Keep and Add are the start and
+        the end of a Residual.
     n_inputs, n_outputs : int
         The widths n_{l-1} and n_l. `W` is what the mathematics writes, `kernel` what lies in
         ``net.theta`` and what scikit-learn calls ``coefs_[l]``.
@@ -57,19 +65,28 @@ class LayerView:
     >>> layer.W[:] = 0
     >>> net.predict([[1.0, 2.0, 3.0]])
     array([[0., 0.]], dtype=float32)
+    >>> layer.frozen = True
+    >>> layer
+    <layer 0: Dense(2, learning_rate_factor=0.0), 3 -> 2, 8 parameters>
     """
 
-    __slots__ = ("_arrays", "_index", "_network", "n_inputs", "n_outputs", "settings")
+    __slots__ = ("_arrays", "_index", "_network", "_owner", "n_inputs", "n_outputs", "settings")
 
     def __init__(
-        self, network: CoreNetwork, index: int, settings: Layer, place: dict[str, int]
+        self,
+        network: CoreNetwork,
+        index: int,
+        settings: Layer,
+        place: dict[str, int],
+        owner: weakref.ref[NetworkState],
     ) -> None:
         self._network = network
         self._index = index
+        self._owner = owner
         self.settings = settings
         self.n_inputs = place["n_inputs"]
         self.n_outputs = place["n_outputs"]
-        self._arrays = _arrays(network, place, settings)
+        self._arrays = arrays_of(network.theta, network.state, place, settings)
 
     @property
     def n_parameters(self) -> int:
@@ -152,6 +169,61 @@ class LayerView:
     def running_var(self, value: ArrayLike) -> None:
         self._assign("running_var", self.running_var, value)
 
+    def l1(self) -> float | None:
+        """The factor of Σ|w| in the loss, or None where there are no weights; see `Dense`."""
+        return getattr(self.settings, "l1", None)
+
+    @l1.setter
+    def l1(self, value: float) -> None:
+        self._change("l1", value)
+
+    @property
+    def l2(self) -> float | None:
+        """The factor of ½ Σw² in the loss, or None where there are no weights; see `Dense`."""
+        return getattr(self.settings, "l2", None)
+
+    @l2.setter
+    def l2(self, value: float) -> None:
+        self._change("l2", value)
+
+    @property
+    def learning_rate_factor(self) -> float | None:
+        """What the learning rate is multiplied by, or None where nothing is trained."""
+        return getattr(self.settings, "learning_rate_factor", None)
+
+    @learning_rate_factor.setter
+    def learning_rate_factor(self, value: float) -> None:
+        self._change("learning_rate_factor", value)
+
+    @property
+    def frozen(self) -> bool | None:
+        """Whether `learning_rate_factor` is 0, or None where nothing is trained.
+
+        Setting True makes it 0; setting False makes the 0 of a frozen layer 1, whatever it was
+        before, and leaves other factors alone.
+        """
+        factor = self.learning_rate_factor
+        return None if factor is None else factor == 0
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        value = _settings.boolean("frozen", value)
+        if self.frozen is None:
+            raise ValueError(f"frozen: this layer trains nothing, it is {self.settings!r}")
+        if value != self.frozen:
+            self._change("learning_rate_factor", 0.0 if value else 1.0)
+
+    def _change(self, name: str, value: Any) -> None:
+        """Change how the layer is trained, here and in the network."""
+        if not hasattr(self.settings, name):
+            raise ValueError(f"{name}: this layer has none, it is {self.settings!r}")
+        changed: Any = replace(self.settings, **{name: value})  # type: ignore[type-var]
+        owner = self._owner()
+        if owner is None:
+            raise RuntimeError(f"{name}: the network of this layer no longer exists")
+        owner._change_layer(self._index, changed)
+        self.settings = changed
+
     @property
     def mean(self) -> Array | None:
         """The mean (n_outputs,) of a Standardize or Rescale, or None."""
@@ -230,39 +302,34 @@ class LayerView:
         return text + (">" if self.fitted else ", not fitted>")
 
 
-def _arrays(network: CoreNetwork, place: dict[str, int], settings: Layer) -> dict[str, Array]:
-    """Return the views of one layer, by the names that a model file gives them."""
+def arrays_of(
+    theta: Array, state: Array, place: dict[str, int], settings: Layer
+) -> dict[str, Array]:
+    """Return views of one layer's numbers, by the names that a model file gives them."""
     n_inputs, n_outputs = place["n_inputs"], place["n_outputs"]
+    block = theta[place["theta_offset"] :][: place["n_parameters"]]
+    held = state[place["state_offset"] :][: place["n_state"]]
     if isinstance(settings, Dense):
-        start = place["theta_offset"]
-        block = network.theta[start : start + place["n_parameters"]]
         W, b = split_block(block, n_inputs, n_outputs)
         return {"kernel": W.T, "bias": b}
     if isinstance(settings, Embedding):
-        start = place["theta_offset"]
-        block = network.theta[start : start + place["n_parameters"]]
         return {"embedding": block.reshape(-1, settings.dimension)}
-    if isinstance(settings, LayerNorm):
-        start = place["theta_offset"]
-        gamma, beta = split_norm(network.theta[start : start + place["n_parameters"]])
-        return {"gamma": gamma, "beta": beta}
     if isinstance(settings, (Standardize, Rescale)):
-        start = place["state_offset"]
-        block = network.state[start : start + place["n_state"]]
-        return {"mean": block[:n_outputs], "scale": block[n_outputs:]}
-    if isinstance(settings, BatchNorm):
-        start = place["theta_offset"]
-        gamma, beta = split_norm(network.theta[start : start + place["n_parameters"]])
-        start = place["state_offset"]
-        mean, var = split_norm(network.state[start : start + place["n_state"]])
-        return {"gamma": gamma, "beta": beta, "running_mean": mean, "running_var": var}
+        return {"mean": held[:n_outputs], "scale": held[n_outputs:]}
+    if isinstance(settings, (BatchNorm, LayerNorm)):
+        found = dict(zip(("gamma", "beta"), split_norm(block), strict=True))
+        if isinstance(settings, BatchNorm):
+            found["running_mean"], found["running_var"] = split_norm(held)
+        return found
     return {}
 
 
-def layer_views(network: CoreNetwork, layers: tuple[Layer, ...]) -> tuple[LayerView, ...]:
+def layer_views(
+    network: CoreNetwork, layers: tuple[Layer, ...], owner: weakref.ref[NetworkState]
+) -> tuple[LayerView, ...]:
     """Return the views of all layers of a network."""
     places = network.layout()
     return tuple(
-        LayerView(network, i, settings, place)
+        LayerView(network, i, settings, place, owner)
         for i, (settings, place) in enumerate(zip(layers, places, strict=True))
     )

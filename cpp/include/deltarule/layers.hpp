@@ -56,6 +56,7 @@ struct Pass {
     // For the output layer, where the loss is computed from z: forward leaves the activation out,
     // and backward is handed ∂L/∂z.
     bool logits = false;
+    bool skip_frozen = false; // backward and gradient: no more than the trained layers need
     std::uint64_t seed = 0, step = 0;
     Index position = 0; // of the first column, in the whole batch
 };

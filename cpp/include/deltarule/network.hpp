@@ -2,6 +2,7 @@
 // Workspace, so that any number of threads may predict at once.
 #pragma once
 
+#include "deltarule/layer_training.hpp"
 #include "deltarule/layers.hpp"
 
 #include <string>
@@ -26,6 +27,7 @@ struct LayerSpec {
     Index dimension = 0;
     double momentum = 0.1; // batch_norm
     double epsilon = 1e-5; // layer_norm, batch_norm
+    LayerTraining training = {};
 };
 
 // Where a layer's numbers lie.
@@ -34,6 +36,7 @@ struct LayerLayout {
     Index theta_offset, n_parameters;
     Index state_offset, n_state;
     WeightShape weights; // the first of the parameters
+    LayerTraining training;
     Index n_weights() const { return weights.rows * weights.columns; }
 };
 
@@ -62,6 +65,11 @@ template <class T> class Network {
         return std::get_if<BatchNorm<T>>(&layers_[l]);
     }
     bool has_batch_norm() const { return has_batch_norm_; }
+    // Says how layer l is trained from the next call that trains on; n_training_changes counts.
+    void set_training(std::size_t l, const LayerTraining &training);
+    std::uint64_t n_training_changes() const { return n_training_changes_; }
+    // The settings of the layer whose parameter this is.
+    const LayerTraining &training_of(Index parameter) const;
 
     // All trainable numbers, W_1, b_1, W_2, b_2 ..., without padding (contract 1); and what is not
     // trained.
@@ -81,7 +89,8 @@ template <class T> class Network {
     void forward(Workspace<T> &w, Index first, Index n, const Pass &pass, T *scratch) const;
 
     // From ∂L/∂a_L in the last slot's delta (∂L/∂z_L with pass.logits): every delta down to the
-    // lowest layer with parameters, or all of them and ∂L/∂A_0 in w.input_gradient with `whole`.
+    // lowest layer with parameters (with pass.skip_frozen: that is not frozen), or all of them and
+    // ∂L/∂A_0 in w.input_gradient with `whole`.
     void backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole,
                   T *scratch) const;
 
@@ -90,7 +99,9 @@ template <class T> class Network {
                  T *scratch) const;
     void backward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
                   bool whole, T *scratch) const;
-    std::size_t lowest(bool whole) const { return whole ? 0 : lowest_trained_; }
+    std::size_t lowest(const Pass &pass, bool whole) const {
+        return whole ? 0 : pass.skip_frozen ? lowest_not_frozen_ : lowest_trained_;
+    }
 
     // Whether `parts` threads had better share layer l out by its units, each with all columns: so
     // each fetches and packs only its part of a large W.
@@ -101,8 +112,8 @@ template <class T> class Network {
     void forward_units(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
                        int part, int parts, T *scratch) const;
     void slope(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass) const;
-    void recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n, int part, int parts,
-                         T *scratch) const;
+    void recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                         int part, int parts, T *scratch) const;
 
     // Layer l, a BatchNorm, forward or back over columns [0, n): share `part` of `parts` of its
     // units, of which each stands alone. `stop` is asked now and then: true abandons the rest.
@@ -113,18 +124,21 @@ template <class T> class Network {
     // The running statistics of all such layers, after a step on the n rows of the workspace.
     void update_statistics(const Workspace<T> &w, Index n);
 
-    // Share `part` of `parts` of ∂L/∂θ over columns [first, first + n), n <= 256.
-    void gradient(Workspace<T> &w, Index first, Index n, const GradientSink<T> &sink, int part,
-                  int parts, T *scratch) const;
+    // Share `part` of `parts` of ∂L/∂θ over columns [first, first + n), n <= 256; with
+    // pass.skip_frozen that of frozen layers is left out.
+    void gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                  const GradientSink<T> &sink, int part, int parts, T *scratch) const;
 
   private:
     void add_layer(const LayerSpec &spec, Index width);
     void close_residual(Index width);
     void draw_weights(std::size_t layer, const LayerSpec &spec);
+    void find_lowest();
     Numbers<T> numbers(std::size_t layer, T *scratch) const;
     Pass pass_of(std::size_t layer, const Pass &pass) const;
     Columns<const T> input_of(std::size_t layer, Workspace<T> &w, Index first) const;
-    Columns<T> below(std::size_t layer, Workspace<T> &w, Index first, bool whole) const;
+    Columns<T> below(std::size_t layer, Workspace<T> &w, Index first, const Pass &pass,
+                     bool whole) const;
     Index share_start(std::size_t layer, int part, int parts) const;
 
     Index n_inputs_;
@@ -133,6 +147,8 @@ template <class T> class Network {
     std::vector<LayerLayout> layout_;
     std::size_t lowest_trained_ = 0; // below it no delta is needed for the gradient
     bool has_batch_norm_ = false;
+    std::size_t lowest_not_frozen_ = 0;
+    std::uint64_t n_training_changes_ = 0;
     Buffer<T> theta_, state_;
 };
 

@@ -1,6 +1,7 @@
 // First-order optimisers: state vectors shaped like theta, and one update of a tile of parameters.
 #pragma once
 
+#include "deltarule/layer_training.hpp"
 #include "deltarule/schedule.hpp"
 #include "deltarule/types.hpp"
 
@@ -56,15 +57,16 @@ struct StepFacts {
 // What a step computes once, in double, for all its tiles; each rule (update_rules.hpp) says what
 // the rates are.
 struct StepScalars {
-    double l2 = 0, kept = 1; // of weights
+    double l1 = 0, l2 = 0, kept = 1; // of weights
     double gradient_scale = 1;
     double rate = 0, momentum_rate = 0;
     double root_correction = 1;
     bool backtrack = false;
 };
 
-// The rules are in update_rules.hpp. g is the gradient of the loss, clipped, plus l2 θ; weight
-// decay comes before the step (I. Loshchilov, F. Hutter, 2019). Both act on weights only.
+// The rules are in update_rules.hpp. g is the gradient of the loss, clipped, plus l1 sign(θ) and
+// l2 θ; weight decay comes before the step (I. Loshchilov, F. Hutter, 2019). Both act on weights
+// only.
 template <class T> class Optimizer {
   public:
     Optimizer(const OptimizerSpec &spec, Index n_parameters);
@@ -76,7 +78,18 @@ template <class T> class Optimizer {
     void begin_step(const StepFacts &facts);
 
     // Applies `count` elements of the gradient to theta, both starting at parameter `first`.
-    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight);
+    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight) {
+        update(first, count, gradient, theta, is_weight, scalars_);
+    }
+    // The same in a layer of settings of its own, which is not frozen.
+    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight,
+                const LayerTraining &layer) {
+        update(first, count, gradient, theta, is_weight, scalars_of(layer));
+    }
+    // Whether a layer may have this factor: a rule without a rate knows only 0 and 1.
+    bool accepts_factor(double factor) const {
+        return spec_.kind != OptimizerKind::irprop_plus || factor == 0 || factor == 1;
+    }
 
     // The arrays worth fetching before update, null where there are fewer than three.
     std::array<const T *, 3> touched(const T *theta) const {
@@ -99,6 +112,10 @@ template <class T> class Optimizer {
     std::vector<std::pair<std::string, double *>> scalars();
 
   private:
+    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight,
+                const StepScalars &step);
+    StepScalars scalars_of(const LayerTraining &layer) const;
+
     OptimizerSpec spec_;
     std::int64_t t_ = 0;
     double momentum_product_ = 1;             // nadam: Π μ_i up to this step

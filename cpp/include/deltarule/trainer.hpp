@@ -2,9 +2,10 @@
 // after any step, be saved, and go on with the same bits.
 #pragma once
 
+#include "deltarule/average.hpp"
 #include "deltarule/objective.hpp"
 #include "deltarule/optimizer.hpp"
-#include "deltarule/sum_of_squares.hpp"
+#include "deltarule/parameter_sum.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -63,13 +64,18 @@ struct TrainerState {
     PlateauState plateau;
     std::int64_t sampled_epoch = -1; // for which sampled_rate was given; -1: none was
     double sampled_rate = std::numeric_limits<double>::quiet_NaN();
+    // With an average: theta is that, and what is trained lies apart; else the other way around.
+    bool average_in_network = true;
 };
 
 template <class T> class Trainer {
   public:
-    // seed: draws continue from (network seed, network steps) without one.
+    // seed: draws continue from (network seed, network steps) without one. ema: decay of the
+    // average of the parameters, 0 for none. With one, a run validates, keeps its best epoch and
+    // ends with the average in the network; a single step ends with the parameters it trained.
+    // Throws std::invalid_argument if a layer's settings do not fit the optimiser, now or later.
     Trainer(std::shared_ptr<Network<T>> network, const LossSpec &loss,
-            const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed);
+            const OptimizerSpec &optimizer, std::optional<std::uint64_t> seed, double ema = 0);
 
     // Trains on `data` until something happens. `validation` may have no X. poll is asked often,
     // between blocks of rows. Throws DataError; then, as after divergence, the network is that of
@@ -90,6 +96,11 @@ template <class T> class Trainer {
     bool restore_best();
     // Room for them.
     void reserve_best();
+
+    // Put the average, or what is trained, into the network, unless it is there. Without an
+    // average, or before the first step, there is nothing to do.
+    void use_average();
+    void use_raw();
 
     // Whether a step may come with targets of this width.
     bool takes_target_width(Index width) const {
@@ -115,6 +126,7 @@ template <class T> class Trainer {
 
   private:
     struct Run; // what one call of run works with
+    struct Raw;
     std::uint64_t draw_step() const;
     void check_batch(Index rows, Index batch) const;
     double rate_of(std::int64_t step) const;
@@ -132,6 +144,7 @@ template <class T> class Trainer {
     Status diverged(double loss);
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();
+    void read_layers();
     double penalty(double total, Team &team);
     bool clip_and_apply(const T *gradient, StepFacts facts, Team &team);
     void begin_update(StepFacts facts);
@@ -141,7 +154,12 @@ template <class T> class Trainer {
     std::shared_ptr<Network<T>> network_;
     LossSpec loss_;
     Optimizer<T> optimizer_;
-    SumOfSquares<T> of_weights_, of_gradient_;
+    ParameterSum<T> of_weights_;
+    // What follows from the layers' settings, and how often those had changed when it was found.
+    ParameterSum<T> of_gradient_, of_layers_;
+    bool by_layer_ = false; // any layer's settings are not the default
+    std::optional<std::uint64_t> layers_read_;
+    Average<T> average_;
     Buffer<T> gradient_;                  // empty until a batch needs it
     Buffer<T> epoch_theta_, epoch_state_; // no epoch_state_ where training moves no state
     Buffer<T> best_theta_, best_state_;   // empty until a run keeps the best epoch
