@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltarule import _evaluation, _settings, _threads, _validation, optimizers
+from deltarule import _evaluation, _monitor, _settings, _split, _threads, _validation, optimizers
 from deltarule._architecture import loss_for
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
@@ -19,7 +19,8 @@ from deltarule._history import History
 from deltarule._network import Network
 from deltarule._run import Run, RunData, RunSettings
 from deltarule._specs import CoreTrainer, loss_spec, optimizer_spec
-from deltarule._validation import MatrixLike
+from deltarule._split import Split
+from deltarule._validation import Data, MatrixLike
 from deltarule.callbacks import resolve as resolve_callbacks
 from deltarule.metrics import resolve as resolve_metrics
 
@@ -202,9 +203,11 @@ class Trainer:
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         validation_data: Sequence[MatrixLike] | None = None,
+        validation_fraction: float | None = None,
         metrics: Sequence[Metric] = (),
         tol: float | None = None,
         patience: int = 10,
+        monitor: str | tuple[str, str] | None = None,
         max_seconds: float | None = None,
         max_steps: int | None = None,
         n_threads: int | None = None,
@@ -231,9 +234,11 @@ class Trainer:
             Keep a copy of the parameters at the end of the best epoch, for `restore_best`. Epochs
             that end in runs without it are not candidates. The run itself restores nothing, so a
             paused one goes on with the same bits.
-        batch_size, shuffle, sample_weight, validation_data, metrics, tol, patience, max_seconds, \
-n_threads, callbacks, progress
-            As in ``Network.fit``; `max_seconds` is a limit of this call.
+        batch_size, shuffle, sample_weight, validation_data, validation_fraction, metrics, tol, \
+patience, monitor, max_seconds, n_threads, callbacks, progress
+            As in ``Network.fit``; `max_seconds` is a limit of this call, and `validation_fraction`
+            holds out the same rows in each run. A run that monitors something else than the run
+            before has no best epoch yet.
 
         Returns
         -------
@@ -270,7 +275,14 @@ n_threads, callbacks, progress
             progress=progress,
             keep_best=keep_best,
         )
-        data = self._run_data((X, y, sample_weight), validation_data, metrics, callbacks)
+        data = self._run_data(
+            (X, y, sample_weight),
+            validation_data,
+            metrics,
+            callbacks,
+            validation_fraction=validation_fraction,
+            monitor=monitor,
+        )
         return self._train(data, settings)
 
     def _train(self, data: RunData, settings: RunSettings) -> History:
@@ -343,15 +355,25 @@ n_threads, callbacks, progress
         validation_data: Any,
         metrics: Sequence[Metric],
         callbacks: Sequence[Callback],
+        *,
+        validation_fraction: float | None = None,
+        class_weight: Any = None,
+        monitor: Any = None,
     ) -> RunData:
         """Check all arrays, metrics and callbacks before any work."""
+        if validation_data is not None and validation_fraction is not None:
+            raise ValueError("give validation_data or validation_fraction, not both")
         network, indices = self.network, self.loss.takes_class_indices
         widths = network._data_widths(self.loss)
         functions, listeners = resolve_metrics(metrics), resolve_callbacks(callbacks)
-        train = _validation.data(*rows, widths, class_indices=indices)
-        validation = None
+        train = self._training_rows(rows, class_weight)
+        validation, split = None, None
         if validation_data is not None:
             validation = _validation.validation_data(validation_data, widths, class_indices=indices)
+        elif validation_fraction is not None:
+            train, validation, split = self._hold_out(
+                rows, train, validation_fraction, class_weight
+            )
         for data in (train, validation):
             if data is not None:
                 _evaluation.check(network, data, self.loss, functions)
@@ -360,7 +382,41 @@ n_threads, callbacks, progress
                 "validation_data[1] must have targets of the same form as y, "
                 f"got {validation.y.shape[1]} columns and {train.y.shape[1]} in y"
             )
-        return RunData(train, validation, functions, listeners)
+        monitored = _monitor.resolve(monitor, functions, validated=validation is not None)
+        return RunData(train, validation, functions, listeners, split, monitored)
+
+    def _training_rows(
+        self, rows: tuple[Any, Any, Any], class_weight: Any, counted: Any = None
+    ) -> Data:
+        """Return X, y and weights, checked; a balanced `class_weight` counts these rows only."""
+        X, y, weight = rows
+        if class_weight is not None:
+            from deltarule import _class_weight
+
+            n_outputs = self.network.n_outputs
+            weight = _class_weight.of_rows(class_weight, y, weight, n_outputs, counted)
+        widths, indices = self.network._data_widths(self.loss), self.loss.takes_class_indices
+        return _validation.data(X, y, weight, widths, class_indices=indices)
+
+    def _hold_out(
+        self, rows: tuple[Any, Any, Any], train: Data, fraction: float, class_weight: Any
+    ) -> tuple[Data, Data, Split]:
+        """Hold rows out; both parts are views of all rows. Class weights are for training only."""
+        seed = self.network.seed if self.seed is None else self.seed
+        split = _split.hold_out(fraction, self.loss, train.y, seed)
+        weight = _validation.weights("sample_weight", rows[2], len(train.y))
+        validation = Data(train.X, train.y, weight)
+        if class_weight is not None:
+            train = self._training_rows((train.X, train.y, weight), class_weight, split.train)
+        for part, numbers, name in zip(
+            (train, validation), split, ("train", "validate"), strict=True
+        ):
+            if part.weight is not None and not part.weight[numbers].any():
+                raise ValueError(
+                    f"validation_fraction={fraction:g} leaves rows to {name} on whose "
+                    "sample_weight is all zero"
+                )
+        return train, validation, split
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save a checkpoint: the network and everything that `resume` needs, in one file.
