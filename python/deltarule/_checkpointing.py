@@ -37,7 +37,7 @@ class CheckpointPath:
         self.is_pattern = _EPOCH in base
         self._folder = Path(folder or ".")
         self._before, _, self._after = base.partition(_EPOCH)
-        os.stat(self._folder)  # missing: said now, not after the first epoch
+        self._folder.stat()  # missing: said now, not after the first epoch
 
     def of(self, epoch: int) -> str:
         """Return the path of the file that is saved after an epoch."""
@@ -63,8 +63,8 @@ class CheckpointPath:
 class Checkpoint:
     """Save the trainer at the end of epochs, so that a killed training can go on.
 
-    ``fit(..., callbacks=[checkpoint], resume_from=checkpoint)`` run again after a kill ends with the
-    bits of a fit that was never interrupted. A file is written whole or not at all
+    ``fit(..., callbacks=[checkpoint], resume_from=checkpoint)`` run again after a kill ends with
+    the bits of a fit that was never interrupted. A file is written whole or not at all
     (``trainer.save``), and older files go only when the new one is on the disk; if it cannot be
     written, the training ends with the OSError and the older files stay.
 
@@ -138,7 +138,7 @@ class Checkpoint:
         if self._path.is_pattern and self._keep is not None:
             for old in self._path.files()[self._keep :]:
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(old)
+                    Path(old).unlink()
 
     def _is_due(self, state: CallbackState) -> bool:
         if state.epoch % self._every or time.monotonic() - self._saved_at < self._seconds:

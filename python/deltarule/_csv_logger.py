@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltarule import _atomic, _settings
@@ -52,9 +53,9 @@ class CSVLogger:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
-        self._path = _atomic.text_of(path)
+        self._path = Path(_atomic.text_of(path))
         self._append = _settings.boolean("append", append)
-        os.stat(os.path.dirname(self._path) or ".")
+        self._path.parent.stat()  # missing: said now, not after the first epoch
         self._history: History | None = None  # the one whose lines are in the file
         self._columns: list[str] = []
         self._n_epochs = 0
@@ -67,7 +68,7 @@ class CSVLogger:
         if not same or history.n_epochs != self._n_epochs + 1:
             self._write_all(history)
         else:
-            with open(self._path, "a", encoding="utf-8") as file:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(_lines(history, self._n_epochs))
         self._n_epochs = history.n_epochs
 
@@ -76,21 +77,21 @@ class CSVLogger:
         if history is not self._history:
             self._kept = self._old_lines(header, history) if self._append else ""
         elif self._kept and not self._kept.startswith(header):
-            raise ValueError(f"{self._path!r} has the columns {self._kept.splitlines()[0]}")
+            raise ValueError(f"{str(self._path)!r} has the columns {self._kept.splitlines()[0]}")
         text = (self._kept or header) + _lines(history, 0)
-        _atomic.replace_file(self._path, [text.encode()])
+        _atomic.replace_file(str(self._path), [text.encode()])
         self._history, self._columns = history, [*history]
 
     def _old_lines(self, header: str, history: History) -> str:
         """Return the lines of earlier trainings: without those that the history has."""
         try:
-            with open(self._path, encoding="utf-8") as file:
+            with self._path.open(encoding="utf-8") as file:
                 lines = [line for line in file if line.endswith("\n")]  # else cut off by a kill
         except FileNotFoundError:
             return ""
         if lines and lines[0] != header:
             raise ValueError(
-                f"{self._path!r} has the columns {lines[0].rstrip()}, this training has "
+                f"{str(self._path)!r} has the columns {lines[0].rstrip()}, this training has "
                 f"{header.rstrip()}: append to another file"
             )
         first = _lines(history, 0).splitlines(keepends=True)[0]

@@ -39,7 +39,8 @@ def resolve(monitor: Any, metrics: Metrics, *, validated: bool) -> Monitor | Non
         logged += [f"val_{name}" for name in logged]
     key = _settings.choice("monitor", key, logged)
     known = _known_mode(key.removeprefix("val_"), metrics)
-    if known is None and given is None:
+    mode: Any = given or known
+    if mode is None:
         raise ValueError(
             f"monitor={key!r} must say which is better, a higher or a lower one: write "
             f'({key!r}, "max") or ({key!r}, "min")'
@@ -48,7 +49,7 @@ def resolve(monitor: Any, metrics: Metrics, *, validated: bool) -> Monitor | Non
         raise ValueError(f"monitor={key!r} is better the {_BETTER[known]} it is, got {given!r}")
     if key == ("val_loss" if validated else "loss"):
         return None
-    return Monitor(key, given or known)
+    return Monitor(key, mode)
 
 
 _BETTER = {"min": "lower", "max": "higher", None: ""}

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deltarule import _checkpoint, _settings
+from deltarule import _checkpoint
 from deltarule._checkpointing import Checkpoint, CheckpointPath
 from deltarule._errors import ModelFileError
 from deltarule._model_file import describe
-from deltarule._network import Network
 from deltarule._training import Trainer
 
 
@@ -69,7 +68,7 @@ def _files(resume_from: Any) -> list[str]:
     """Return the checkpoints that `resume_from` may mean, the newest first."""
     if isinstance(resume_from, Checkpoint):
         return resume_from._path.files()
-    if isinstance(resume_from, (str, os.PathLike)) and os.path.isdir(resume_from):
+    if isinstance(resume_from, (str, os.PathLike)) and Path(resume_from).is_dir():
         found = [(each.stat().st_mtime_ns, str(each)) for each in _safetensors(resume_from)]
         return [path for _, path in sorted(found, reverse=True)]
     return CheckpointPath("resume_from", resume_from).files()
@@ -81,36 +80,30 @@ def _safetensors(folder: str | os.PathLike[str]) -> list[Path]:
 
 def _refuse_another(path: str, trainer: Trainer, saved: Trainer) -> None:
     """Refuse a checkpoint of another network, loss, optimiser or seed."""
-    here, there = _architecture(trainer.network), _architecture(saved.network)
-    for i, (own, other) in enumerate(zip(here["layers"], there["layers"])):
-        if own != other:
-            raise _misfit(path, f"layer {i} {_shown(other)}", _shown(own))
-    for key, what in (("layers", "layers"), ("n_inputs", "inputs"), ("dtype", "dtype")):
-        own, other = here[key], there[key]
-        if own != other:
-            own, other = (len(each) if key == "layers" else each for each in (own, other))
-            raise _misfit(path, f"{what} {other}", own)
-    for what in ("loss", "optimizer", "seed"):
-        own, other = getattr(trainer, what), getattr(saved, what)
-        if own != other:
-            raise _misfit(path, f"{what}={_settings.shown(other)}", _settings.shown(own))
+    own, theirs = _settings_of(trainer), _settings_of(saved)
+    for what, value in own.items():
+        if value != theirs[what]:
+            raise ValueError(
+                f"resume_from: {path!r} is of a training with {what} {_long(theirs[what])}, this "
+                f"one has {what} {_long(value)}; give the same, or another path"
+            )
 
 
-def _misfit(path: str, theirs: str, own: object) -> ValueError:
-    return ValueError(
-        f"resume_from: {path!r} is of a training with {theirs}, this one has {own}; "
-        "give the same, or another path"
-    )
+def _settings_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what must be the same: not the network's seed, nor its statistics."""
+    network = describe(trainer.network)
+    layers = [{key: v for key, v in each.items() if key != "fitted"} for each in network["layers"]]
+    return {
+        "n_inputs": network["n_inputs"],
+        "number of layers": len(layers),
+        "dtype": network["dtype"],
+        **{f"layers[{i}]": layer for i, layer in enumerate(layers)},
+        "loss": trainer.loss,
+        "optimizer": trainer.optimizer,
+        "seed": trainer.seed,
+    }
 
 
-def _architecture(network: Network) -> dict[str, Any]:
-    """Return the settings of a network that must be the same: not its seed or statistics."""
-    settings = describe(network)
-    layers = [{k: v for k, v in each.items() if k != "fitted"} for each in settings["layers"]]
-    return {"layers": layers, "n_inputs": settings["n_inputs"], "dtype": settings["dtype"]}
-
-
-def _shown(layer: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{value!r}" if key == "kind" else f"{key}={value!r}" for key, value in layer.items()
-    )
+def _long(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -296,7 +296,8 @@ class Run:
             return {}
         predicted = network._predict_rows(data.train.X, None, self._settings.n_threads)
         values: dict[str, float] = {}
-        for prefix, part, rows in zip(("", "val_"), (data.train, data.validation), split):
+        parts = (("", data.train, split.train), ("val_", data.validation, split.validation))
+        for prefix, part, rows in parts:
             assert part is not None
             weight = None if part.weight is None else part.weight[rows]
             of_part = _evaluation.of_predictions(

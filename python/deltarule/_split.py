@@ -26,7 +26,8 @@ def hold_out(fraction: object, loss: Loss, y: Array, seed: int) -> Split:
     """Hold out round(n fraction) of the n rows of y, of each class of a class loss its share.
 
     A class of n_c rows gives n_c times the fraction rounded down or up, those with the largest
-    remainder up, so that the sum is right; but it keeps at least one row to train on.
+    remainder up, so that the sum is right; but it keeps at least one row to train on, even if
+    then fewer rows are held out in all.
     """
     share = _settings.real("validation_fraction", fraction, below=1.0, positive=True)
     n = len(y)
@@ -53,7 +54,7 @@ def hold_out(fraction: object, loss: Loss, y: Array, seed: int) -> Split:
 def _held(counts: Numbers, share: float, first: Numbers) -> Numbers:
     """Return how many rows of each class to hold out; of equal classes, the first drawn."""
     exact = counts * share
-    held = np.floor(exact).astype(np.int64)
+    held: Numbers = np.floor(exact).astype(np.int64)
     missing = int(np.floor(counts.sum() * share + 0.5)) - int(held.sum())
     by_remainder = np.lexsort((first, held - exact))
     able = by_remainder[held[by_remainder] + 1 < counts[by_remainder]]
@@ -76,4 +77,5 @@ def _classes(loss: Loss, y: Array) -> Numbers | None:
         labels = y[:, 0] > 0
     else:
         return None
-    return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64).reshape(-1)
+    numbers: Numbers = np.unique(labels, return_inverse=True)[1].reshape(-1)
+    return numbers

@@ -20,7 +20,7 @@ from deltarule._network import Network
 from deltarule._run import Run, RunData, RunSettings
 from deltarule._specs import CoreTrainer, loss_spec, optimizer_spec
 from deltarule._split import Split
-from deltarule._validation import Data, MatrixLike
+from deltarule._validation import Array, Data, MatrixLike
 from deltarule.callbacks import resolve as resolve_callbacks
 from deltarule.metrics import resolve as resolve_metrics
 
@@ -366,13 +366,16 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
         network, indices = self.network, self.loss.takes_class_indices
         widths = network._data_widths(self.loss)
         functions, listeners = resolve_metrics(metrics), resolve_callbacks(callbacks)
-        train = self._training_rows(rows, class_weight)
+        X, y, weight = rows
+        if class_weight is not None:
+            weight = self._class_weights(class_weight, y, weight)
+        train = _validation.data(X, y, weight, widths, class_indices=indices)
         validation, split = None, None
         if validation_data is not None:
             validation = _validation.validation_data(validation_data, widths, class_indices=indices)
         elif validation_fraction is not None:
             train, validation, split = self._hold_out(
-                rows, train, validation_fraction, class_weight
+                train, rows[2], validation_fraction, class_weight
             )
         for data in (train, validation):
             if data is not None:
@@ -385,33 +388,28 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
         monitored = _monitor.resolve(monitor, functions, validated=validation is not None)
         return RunData(train, validation, functions, listeners, split, monitored)
 
-    def _training_rows(
-        self, rows: tuple[Any, Any, Any], class_weight: Any, counted: Any = None
-    ) -> Data:
-        """Return X, y and weights, checked; a balanced `class_weight` counts these rows only."""
-        X, y, weight = rows
-        if class_weight is not None:
-            from deltarule import _class_weight
+    def _class_weights(
+        self, class_weight: Any, y: Any, weight: Any, rows: Array | None = None
+    ) -> Array:
+        from deltarule import _class_weight
 
-            n_outputs = self.network.n_outputs
-            weight = _class_weight.of_rows(class_weight, y, weight, n_outputs, counted)
-        widths, indices = self.network._data_widths(self.loss), self.loss.takes_class_indices
-        return _validation.data(X, y, weight, widths, class_indices=indices)
+        return _class_weight.of_rows(class_weight, y, weight, self.network.n_outputs, rows)
 
     def _hold_out(
-        self, rows: tuple[Any, Any, Any], train: Data, fraction: float, class_weight: Any
+        self, train: Data, weight: Any, fraction: float, class_weight: Any
     ) -> tuple[Data, Data, Split]:
         """Hold rows out; both parts are views of all rows. Class weights are for training only."""
         seed = self.network.seed if self.seed is None else self.seed
         split = _split.hold_out(fraction, self.loss, train.y, seed)
-        weight = _validation.weights("sample_weight", rows[2], len(train.y))
-        validation = Data(train.X, train.y, weight)
+        validation = train._replace(
+            weight=_validation.weights("sample_weight", weight, len(train.y))
+        )
         if class_weight is not None:
-            train = self._training_rows((train.X, train.y, weight), class_weight, split.train)
-        for part, numbers, name in zip(
-            (train, validation), split, ("train", "validate"), strict=True
-        ):
-            if part.weight is not None and not part.weight[numbers].any():
+            counted = self._class_weights(class_weight, train.y, validation.weight, split.train)
+            train = train._replace(weight=counted[:, np.newaxis])
+        parts = ((train, split.train, "train"), (validation, split.validation, "validate"))
+        for part, rows, name in parts:
+            if part.weight is not None and not part.weight[rows].any():
                 raise ValueError(
                     f"validation_fraction={fraction:g} leaves rows to {name} on whose "
                     "sample_weight is all zero"

@@ -35,12 +35,11 @@ import numpy as np
 from deltarule import _settings
 
 if TYPE_CHECKING:
+    from deltarule._checkpointing import Checkpoint
+    from deltarule._csv_logger import CSVLogger
     from deltarule._history import History
     from deltarule._network import Network
     from deltarule._training import Trainer
-
-    from deltarule._checkpointing import Checkpoint
-    from deltarule._csv_logger import CSVLogger
 
 __all__ = ["CSVLogger", "Callback", "CallbackState", "Checkpoint"]
 
