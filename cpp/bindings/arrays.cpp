@@ -3,6 +3,7 @@
 
 #include "deltarule/flush_subnormals.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <chrono>
 
@@ -52,6 +53,16 @@ ArrayView view_of(const py::array &array, const char *name) {
     view.row_stride = array.strides(0);
     view.column_stride = array.strides(1);
     return view;
+}
+
+const Index *row_numbers(const py::array &numbers, Index n_rows) {
+    const auto *data = reinterpret_cast<const Index *>(
+        contiguous_data<std::int64_t>(numbers, numbers.size(), "rows"));
+    if (numbers.ndim() != 1 || std::any_of(data, data + numbers.size(), [n_rows](Index row) {
+            return row < 0 || row >= n_rows;
+        }))
+        throw std::invalid_argument("rows must be numbers from 0 to " + std::to_string(n_rows - 1));
+    return data;
 }
 
 Poll signal_poll(ReleaseGil &released) {

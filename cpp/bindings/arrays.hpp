@@ -48,6 +48,10 @@ template <class T> class OwnedSource {
     OwnedSource(const Rows &rows, const char *name) : OwnedSource(made_of(rows, name)) {}
     const Source<T> &operator*() const { return *source_; }
     const Source<T> *operator->() const { return source_.get(); }
+    // From now on it has these rows of what it had; the numbers outlive it.
+    void select(const Index *numbers, Index count) {
+        source_ = std::make_unique<SelectedRows<T>>(std::move(source_), numbers, count);
+    }
 
   private:
     OwnedSource(py::object owner, std::unique_ptr<const Source<T>> source)
@@ -63,18 +67,23 @@ template <class T> class OwnedSource {
     std::unique_ptr<const Source<T>> source_;
 };
 
-// X, y and weights of one call, kept alive.
+// The numbers of some of `n_rows` rows: an int64 array, each in [0, n_rows).
+const Index *row_numbers(const py::array &numbers, Index n_rows);
+
+// X, y and weights of one call, kept alive; of `rows` only those, if given.
 template <class T> struct OwnedExamples {
     OwnedExamples(const Rows &X, const py::array &y, const std::optional<py::array> &w,
-                  ArgumentNames names = {})
+                  ArgumentNames names = {}, const std::optional<py::array> &rows = std::nullopt)
         : inputs(X, "X"), targets(y, "y") {
         if (w)
             weights.emplace(*w, "sample_weight");
-        const Index rows = inputs->rows();
+        const Index n_rows = inputs->rows();
         if (weights && (*weights)->width() != 1)
             throw std::invalid_argument("sample_weight must be one column");
-        if (targets->rows() != rows || (weights && (*weights)->rows() != rows))
+        if (targets->rows() != n_rows || (weights && (*weights)->rows() != n_rows))
             throw std::invalid_argument("X, y and sample_weight must have the same number of rows");
+        if (rows)
+            select(*rows, n_rows);
         view = {&*inputs, &*targets, weights ? &**weights : nullptr, names};
     }
     OwnedExamples(const OwnedExamples &) = delete;
@@ -83,6 +92,17 @@ template <class T> struct OwnedExamples {
     OwnedSource<T> inputs, targets;
     std::optional<OwnedSource<T>> weights;
     Examples<T> view;
+
+  private:
+    void select(const py::array &rows, Index n_rows) {
+        rows_ = rows;
+        const Index *numbers = row_numbers(rows, n_rows);
+        inputs.select(numbers, rows.size());
+        targets.select(numbers, rows.size());
+        if (weights)
+            weights->select(numbers, rows.size());
+    }
+    py::object rows_;
 };
 
 // A (rows, columns) array over memory that `owner` keeps alive.

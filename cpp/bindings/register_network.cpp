@@ -100,8 +100,9 @@ py::tuple backward_of(const Network<T> &network, const Rows &X, const py::array 
 }
 
 template <class T>
-void fit_scaling_of(Network<T> &network, const Rows &X, const py::array &y, const Weights &w) {
-    const OwnedExamples<T> data(X, y, w);
+void fit_scaling_of(Network<T> &network, const Rows &X, const py::array &y, const Weights &w,
+                    const std::optional<py::array> &rows) {
+    const OwnedExamples<T> data(X, y, w, {}, rows);
     check_width(network, *data.view.X);
     bool finished = true;
     {
@@ -166,6 +167,7 @@ template <class T> void register_network(py::module_ &m, const char *name, const
         .def(py::init<Index, const std::vector<LayerSpec> &, std::uint64_t>(), "n_inputs"_a,
              "layers"_a, "seed"_a)
         .def_readwrite("n_steps", &N::n_steps)
+        .def_property("seed", &N::seed, &N::set_seed)
         .def_property_readonly("n_parameters", &N::n_parameters)
         .def_property_readonly("n_inputs", &N::n_inputs)
         .def_property_readonly("n_outputs", &N::n_outputs)
@@ -184,7 +186,8 @@ template <class T> void register_network(py::module_ &m, const char *name, const
         .def("layout", &layout<T>)
         .def("set_training", &set_training<T>, "layer"_a, "training"_a)
         .def("predict", &predict_into<T>, "X"_a, "out"_a, "n_threads"_a)
-        .def("fit_scaling", &fit_scaling_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true))
+        .def("fit_scaling", &fit_scaling_of<T>, "X"_a, "y"_a, "sample_weight"_a.none(true),
+             "rows"_a.none(true) = py::none())
         .def(
             "evaluate",
             [](const N &n, const Rows &X, const py::array &y, const Weights &w,

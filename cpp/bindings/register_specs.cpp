@@ -199,17 +199,17 @@ void register_options(py::module_ &m) {
         .def(py::init([](Index batch_size, bool shuffle, std::int64_t epochs,
                          std::int64_t max_steps, double slice_seconds, bool pause_each_epoch,
                          double tol, std::int64_t patience, bool ties_improve, bool mean_over_rows,
-                         bool keep_best, int n_threads) {
+                         bool keep_best, bool judge_outside, int n_threads) {
                  if (batch_size < 1)
                      throw py::value_error("batch_size must be at least 1");
-                 return R{batch_size,    shuffle,          epochs,    max_steps,
-                          slice_seconds, pause_each_epoch, tol,       patience,
-                          ties_improve,  mean_over_rows,   keep_best, n_threads};
+                 return R{batch_size,       shuffle,       epochs,   max_steps,    slice_seconds,
+                          pause_each_epoch, tol,           patience, ties_improve, mean_over_rows,
+                          keep_best,        judge_outside, n_threads};
              }),
              py::kw_only(), "batch_size"_a, "shuffle"_a, "epochs"_a, "max_steps"_a = -1,
              "slice_seconds"_a = -1.0, "pause_each_epoch"_a = false, "tol"_a = -1.0,
              "patience"_a = 0, "ties_improve"_a = false, "mean_over_rows"_a = false,
-             "keep_best"_a = false, "n_threads"_a = 1)
+             "keep_best"_a = false, "judge_outside"_a = false, "n_threads"_a = 1)
         .def_readwrite("batch_size", &R::batch_size)
         .def_readwrite("shuffle", &R::shuffle)
         .def_readwrite("epochs", &R::epochs)
@@ -221,6 +221,7 @@ void register_options(py::module_ &m) {
         .def_readwrite("ties_improve", &R::ties_improve)
         .def_readwrite("mean_over_rows", &R::mean_over_rows)
         .def_readwrite("keep_best", &R::keep_best)
+        .def_readwrite("judge_outside", &R::judge_outside)
         .def_readwrite("n_threads", &R::n_threads);
 }
 

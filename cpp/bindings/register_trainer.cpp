@@ -19,6 +19,7 @@ using namespace py::literals;
 namespace {
 
 using Weights = std::optional<py::array>;
+using RowNumbers = std::optional<py::array>;
 using Scalar = std::variant<bool, std::int64_t, std::uint64_t, double>;
 
 const char *status_name(Status status) {
@@ -97,10 +98,14 @@ template <class T> struct BoundTrainer : Trainer<T> {
 template <class T>
 void set_data(BoundTrainer<T> &t, const Rows &X, const py::array &y, const Weights &w,
               const std::optional<Rows> &validation_X, const Weights &validation_y,
-              const Weights &validation_weight) {
-    auto data = std::make_unique<OwnedExamples<T>>(X, y, w);
+              const Weights &validation_weight, const RowNumbers &rows,
+              const RowNumbers &validation_rows) {
+    auto data = std::make_unique<OwnedExamples<T>>(X, y, w, ArgumentNames{}, rows);
     std::unique_ptr<OwnedExamples<T>> validation;
-    if (validation_X && validation_y)
+    if (validation_rows)
+        validation = std::make_unique<OwnedExamples<T>>(X, y, validation_weight, ArgumentNames{},
+                                                        validation_rows);
+    else if (validation_X && validation_y)
         validation = std::make_unique<OwnedExamples<T>>(
             *validation_X, *validation_y, validation_weight,
             ArgumentNames{"validation_data[0]", "validation_data[1]", "validation_data[2]"});
@@ -268,13 +273,21 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
              "network"_a, "loss"_a, "optimizer"_a, "seed"_a.none(true), "ema"_a = 0.0)
         .def("set_data", &set_data<T>, "X"_a, "y"_a, "sample_weight"_a.none(true),
              "validation_X"_a.none(true), "validation_y"_a.none(true),
-             "validation_weight"_a.none(true))
+             "validation_weight"_a.none(true), "rows"_a.none(true) = py::none(),
+             "validation_rows"_a.none(true) = py::none())
         .def("clear_data",
              [](B &t) {
                  t.data.reset();
                  t.validation.reset();
              })
         .def("run", &run<T>, "options"_a)
+        .def(
+            "judge",
+            [](B &t, double monitored, const RunOptions &options) {
+                return status_name(t.judge_outside(monitored, options));
+            },
+            "monitored"_a, "options"_a)
+        .def("forget_best", &B::forget_best)
         .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "n_threads"_a)
         .def("step_small", &step_small<T>, "X"_a, "y"_a)
         .def("apply", &apply<T>, "gradient"_a, "loss"_a)

@@ -7,6 +7,7 @@
 #include "stored.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <numeric>
@@ -154,6 +155,20 @@ template <class T> double StridedSource<T>::value(Index row, Index column) const
                  [place]<class E>(E) { return E::template load<double>(place); });
 }
 
+template <class T>
+bool SelectedRows<T>::gather(const Index *numbers, Index count, T *out, Index ld,
+                             Check check) const {
+    std::array<Index, kRowBlock> chosen;
+    bool finite = true;
+    for (Index first = 0; first < count; first += kRowBlock) {
+        const Index n = std::min(kRowBlock, count - first);
+        for (Index j = 0; j < n; ++j)
+            chosen[static_cast<std::size_t>(j)] = numbers_[numbers[first + j]];
+        finite &= source_->gather(chosen.data(), n, out + first * ld, ld, check);
+    }
+    return finite;
+}
+
 namespace {
 
 // The first fault of a source in blocks of rows that were gathered into contiguous memory, by
@@ -174,7 +189,7 @@ std::optional<Fault> first_fault(const Source<T> &source, Check check, const F &
             continue;
         const auto [row, column] = find(rows.data(), count);
         if (column >= 0) // else changed by another thread just now
-            return Fault{first + row, column, source.value(first + row, column)};
+            return Fault{source.users_row(first + row), column, source.value(first + row, column)};
     }
     return std::nullopt;
 }
@@ -205,6 +220,8 @@ std::optional<Fault> first_fault(const Source<T> &source,
 
 template class StridedSource<float>;
 template class StridedSource<double>;
+template class SelectedRows<float>;
+template class SelectedRows<double>;
 template std::optional<Fault> first_fault(const Source<float> &);
 template std::optional<Fault> first_fault(const Source<double> &);
 template std::optional<Fault> first_fault(const Source<float> &, FunctionRef<Index(const float *)>);

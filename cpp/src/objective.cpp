@@ -125,7 +125,7 @@ double Objective<T>::total_weight(const Examples<T> &data, const Batch &batch,
             if (w.weight[j] < 0)
                 throw DataError(std::string(data.names.weight) + " must not be negative, got " +
                                 text(static_cast<double>(w.weight[j])) + " at row " +
-                                std::to_string(w.rows[j]));
+                                std::to_string(data.weight->users_row(w.rows[j])));
             sum += static_cast<double>(w.weight[j]);
         }
         total += sum;
@@ -173,7 +173,7 @@ template <class T> void Objective<T>::refuse_target(const Examples<T> &data) con
         if (const auto fault = loss_.check<T>(n, Columns<const T>{block.data(), ld}))
             throw DataError(std::string(data.names.y) + " must be " +
                             expected(*fault, network_.n_outputs()) + ", got " + text(fault->value) +
-                            place(first + fault->column, fault->row));
+                            place(data.y->users_row(first + fault->column), fault->row));
     }
     throw DataError(std::string(data.names.y) + " was changed during the call");
 }

@@ -70,14 +70,14 @@ std::array<double, 2> to_normals(std::uint64_t first, std::uint64_t second) {
 
 RowOrder::RowOrder(Index n) : n_(static_cast<std::uint64_t>(n)) {}
 
-RowOrder::RowOrder(Index n, std::uint64_t seed, std::uint64_t epoch) : RowOrder(n) {
+RowOrder::RowOrder(Index n, std::uint64_t seed, std::uint64_t epoch, Stream stream) : RowOrder(n) {
     shuffled_ = true;
     // Of fewer than 6 bits six rounds favour some orders visibly.
     const int bits = n_ > 0 ? std::max(6, static_cast<int>(std::bit_width(n_ - 1))) : 6;
     high_bits_ = bits / 2;
     low_bits_ = bits - high_bits_;
-    const Words a = draw(seed, Stream::row_order, {epoch, 0, 0, 0});
-    const Words b = draw(seed, Stream::row_order, {epoch, 1, 0, 0});
+    const Words a = draw(seed, stream, {epoch, 0, 0, 0});
+    const Words b = draw(seed, stream, {epoch, 1, 0, 0});
     const std::array words = {a[0], a[1], a[2], a[3], b[0], b[1]};
     std::ranges::transform(words, round_keys_.begin(),
                            [](std::uint64_t word) { return static_cast<std::uint32_t>(word); });

@@ -226,6 +226,8 @@ template <class T> Status Trainer<T>::loop(Run &run) {
         if (state.position == state.rows) {
             if (const auto status = end_epoch(run))
                 return *status;
+            if (options.judge_outside)
+                return Status::epoch;
             if (state.epoch >= options.epochs)
                 return Status::epochs;
             if (stalled(options))
@@ -310,10 +312,30 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     records.push_back({loss, validation_loss, state.epoch_seconds, present_rate()});
     ++state.epoch;
     state.in_epoch = false;
+    if (run.options.judge_outside)
+        return std::nullopt;
+    const bool validated = !std::isnan(validation_loss);
     judge(run.validation.X ? validation_loss : loss, run.options);
     if (run.options.keep_best)
-        keep_if_best(records.back(), run.team);
+        keep_if_best(validated ? validation_loss : loss, validated, run.team);
     return std::nullopt;
+}
+
+template <class T> Status Trainer<T>::judge_outside(double monitored, const RunOptions &options) {
+    Team alone(1);
+    judge(monitored, options);
+    if (options.keep_best)
+        keep_if_best(monitored, true, alone);
+    if (state.epoch >= options.epochs)
+        return Status::epochs;
+    return stalled(options) ? Status::converged : Status::epoch;
+}
+
+template <class T> void Trainer<T>::forget_best() {
+    state.best_loss = 0;
+    state.has_best = false;
+    state.epochs_since_best = 0;
+    state.kept_epoch = 0;
 }
 
 // Counts the epochs whose monitored loss is no improvement, for stopping and for the schedule.
@@ -332,15 +354,14 @@ template <class T> void Trainer<T>::judge(double monitored, const RunOptions &op
 
 // Copies the network's numbers if the epoch that has just ended is better than the kept one: by
 // validation losses if either has one, where having one is better; the first of equal ones stays.
-template <class T> void Trainer<T>::keep_if_best(const EpochRecord &record, Team &team) {
-    const bool validated = !std::isnan(record.validation_loss);
-    const double loss = validated ? record.validation_loss : record.loss;
+template <class T> void Trainer<T>::keep_if_best(double monitored, bool validated, Team &team) {
     const bool comparable = state.kept_epoch > 0 && validated == state.kept_validated;
-    const bool better = comparable ? loss < state.kept_loss : validated || state.kept_epoch == 0;
-    if (!better || std::isnan(loss))
+    const bool better =
+        comparable ? monitored < state.kept_loss : validated || state.kept_epoch == 0;
+    if (!better || std::isnan(monitored))
         return;
     state.kept_epoch = state.epoch;
-    state.kept_loss = loss;
+    state.kept_loss = monitored;
     state.kept_validated = validated;
     share_out(team, network_->n_parameters(), [&](Index first, Index count) {
         std::copy_n(network_->theta() + first, count, best_theta_.data() + first);

@@ -176,6 +176,43 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 } // namespace
 
+TEST(selected_rows_are_rows_of_the_source) {
+    constexpr Index kRows = 700, kWidth = 3, kCount = 600;
+    std::vector<double> data(kRows * kWidth);
+    for (std::size_t i = 0; i < data.size(); ++i)
+        data[i] = static_cast<double>(i);
+    ArrayView view;
+    view.data = reinterpret_cast<const std::byte *>(data.data());
+    view.rows = kRows;
+    view.columns = kWidth;
+    view.row_stride = kWidth * Index{sizeof(double)};
+    view.column_stride = sizeof(double);
+    std::vector<Index> numbers(kCount);
+    for (Index i = 0; i < kCount; ++i)
+        numbers[static_cast<std::size_t>(i)] = (i * 7 + 3) % kRows;
+    const SelectedRows<double> selected(std::make_unique<StridedSource<double>>(view),
+                                        numbers.data(), kCount);
+    CHECK_EQ(selected.rows(), kCount);
+    CHECK_EQ(selected.width(), kWidth);
+    std::vector<Index> order(kCount);
+    for (Index i = 0; i < kCount; ++i)
+        order[static_cast<std::size_t>(i)] = kCount - 1 - i;
+    std::vector<double> out(kCount * kWidth);
+    CHECK(selected.gather(order.data(), kCount, out.data(), kWidth, Check::finite));
+    for (Index i = 0; i < kCount; ++i) {
+        const Index row = numbers[static_cast<std::size_t>(kCount - 1 - i)];
+        CHECK_EQ(out[static_cast<std::size_t>(i * kWidth + 1)], double(row * kWidth + 1));
+    }
+    CHECK_EQ(selected.value(5, 2), double(numbers[5] * kWidth + 2));
+    data[static_cast<std::size_t>(numbers[9] * kWidth + 2)] = kNan; // in the first block of many
+    CHECK(!selected.gather(order.data(), kCount, out.data(), kWidth, Check::finite));
+    CHECK(selected.gather(order.data(), kCount, out.data(), kWidth, Check::none));
+    const auto fault = first_fault(selected);
+    CHECK(fault.has_value());
+    CHECK_EQ(fault->row, numbers[9]);
+    CHECK_EQ(fault->column, 2);
+}
+
 TEST(integers_gather) {
     check_dtype<Bool>(DType::boolean);
     check_dtype<std::int8_t>(DType::int8);

@@ -167,6 +167,14 @@ TEST(row_order_stays_the_same_for_ever) { // resumed checkpoints depend on it
     CHECK(rows == std::vector<Index>({744123443235, 9655110888, 675549573409, 762433829406}));
 }
 
+TEST(another_stream_is_another_order) {
+    const std::vector<Index> rows = all_rows(RowOrder(100, 1, 0), 100),
+                             split = all_rows(RowOrder(100, 1, 0, Stream::splits), 100);
+    CHECK(is_bijection(split));
+    CHECK(rows != split);
+    CHECK(rows == all_rows(RowOrder(100, 1, 0, Stream::row_order), 100));
+}
+
 TEST(row_is_not_correlated_with_position) {
     for (const Index n : {1000, 65536, 65537, 1'000'003}) {
         for (std::uint64_t epoch = 0; epoch < 8; ++epoch) {

@@ -212,6 +212,40 @@ TEST(the_best_epoch_is_kept) {
         }
 }
 
+// A caller who judges by the loss sees what the trainer by itself does: kept epoch, stop, bits.
+TEST(judging_outside_is_judging) {
+    const auto run = []<class T>(T, std::int64_t epochs) {
+        const Problem<T> problem(kRows);
+        const Examples<T> data = problem.examples(), none;
+        OptimizerSpec optimizer;
+        optimizer.learning_rate = 0.5;
+        RunOptions options = options_for(epochs);
+        options.tol = 1e-3;
+        options.patience = 3;
+        Trainer<T> inside = make_trainer<T>(optimizer, 7), outside = make_trainer<T>(optimizer, 7);
+        const Status expected = inside.run(data, none, options, nullptr);
+        options.judge_outside = true;
+        Status status = Status::epoch;
+        while (status == Status::epoch) {
+            CHECK(outside.run(data, none, options, nullptr) == Status::epoch);
+            status = outside.judge_outside(outside.records.back().loss, options);
+        }
+        CHECK(status == expected);
+        CHECK_EQ(inside.state.epoch, outside.state.epoch);
+        CHECK_EQ(inside.state.kept_epoch, outside.state.kept_epoch);
+        CHECK_EQ(inside.state.epochs_since_best, outside.state.epochs_since_best);
+        CHECK(same_bits(inside.state.best_loss, outside.state.best_loss));
+        CHECK(outside.restore_best());
+        outside.forget_best();
+        CHECK(!outside.restore_best());
+        CHECK(!outside.state.has_best);
+        return status;
+    };
+    CHECK(run(float(), 300) == Status::converged);
+    CHECK(run(double(), 300) == Status::converged);
+    CHECK(run(double(), 2) == Status::epochs);
+}
+
 TEST(single_steps_equal_a_run_in_order) {
     const auto run = []<class T>(T, const OptimizerSpec &optimizer) {
         const Problem<T> problem(300);

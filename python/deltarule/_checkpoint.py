@@ -3,9 +3,11 @@
 The section is ``{"loss", "optimizer", "seed", "scalars", "history", "stopped_by"}``: the core's
 counters and sums as numbers, its vectors as tensors ``trainer.<vector>``, and the history's columns
 as tensors ``trainer.history.<key>``. A trainer that keeps its best epoch adds
-``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state. One that keeps
-an average adds ``"average": {"ema", "in_network"}``, raw_theta (what is trained) and epoch_average;
-then the network's own tensors are the average, whatever the trainer's network held. A schedule is
+``"best": {"epoch", "loss", "validated"}`` and the vectors best_theta and best_state. One that
+monitors something else than the loss adds ``"monitor": [key, "min" or "max"]``; its best "loss" is
+the value of that, with the sign changed if higher is better. One that keeps an average adds
+``"average": {"ema", "in_network"}``, raw_theta (what is trained) and epoch_average; then the
+network's own tensors are the average, whatever the trainer's network held. A schedule is
 ``{"name", ...}`` in place of the optimiser's learning_rate. Of the user's own functions there is
 only what they are called: a loss ``{"name": "custom", "function"}``, a learning_rate ``{"name":
 "callable"}``.
@@ -35,6 +37,7 @@ from deltarule._model_file import (
     rebuild,
     tensors_of,
 )
+from deltarule._monitor import Monitor
 from deltarule._validation import Array
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     }
     if trainer._core.best is not None:
         section["best"] = {key: _encode(value) for key, value in trainer._core.best.items()}
+    if history.monitor is not None:
+        section["monitor"] = list(history.monitor)
     vectors = trainer._core.vectors()
     tensors = tensors_of(trainer.network)
     if trainer.ema is not None:
@@ -97,7 +102,7 @@ def resume(
         section = metadata.get("trainer")
         if not isinstance(section, dict):
             raise ModelFileError("is a model without a trainer; deltarule.load reads it")
-        check_keys("trainer", section, _KEYS, _KEYS | {"best", "average"})
+        check_keys("trainer", section, _KEYS, _KEYS | {"best", "average", "monitor"})
         own, of_history, of_trainer = _sorted_out(tensors)
         network = rebuild(metadata, own, allow_nonfinite=False)
         used = _loss_of(section["loss"], loss)
@@ -110,6 +115,20 @@ def resume(
         trainer.history = _decode_history(section, of_history)
         network._history = trainer.history
         return trainer
+
+
+def adopt(trainer: Trainer, other: Trainer) -> None:
+    """Make a trainer and its network, in their own memory, what another trainer is."""
+    network, theirs = trainer.network, other.network
+    network._adopt(theirs)
+    core, source = trainer._core, other._core
+    core.set_scalars(source.scalars())
+    if source.best is not None:
+        core.set_best(**source.best)
+    vectors = source.vectors()
+    for name, view in core.vectors().items():
+        view[:] = vectors[name]
+    trainer.history = other.history
 
 
 def _sorted_out(
@@ -253,4 +272,11 @@ def _decode_history(section: Json, columns: Mapping[str, Array]) -> History:
         raise ModelFileError("has a history that is not of equally long float64 arrays")
     history = History({key: columns[key] for key in keys})
     history.stopped_by = stopped_by
+    if "monitor" in section:
+        monitor = section["monitor"]
+        if not isinstance(monitor, list) or len(monitor) != 2 or monitor[1] not in ("min", "max"):
+            raise ModelFileError(f"has a damaged monitor: {_settings.shown(monitor)}")
+        if monitor[0] not in keys:
+            raise ModelFileError(f"monitors {_settings.shown(monitor[0])}, not in its history")
+        history.monitor = Monitor(*monitor)
     return history

@@ -15,14 +15,20 @@ from deltarule._validation import Array
 ClassWeight: TypeAlias = "Mapping[int, float] | Sequence[float] | Literal['balanced'] | Array"
 
 
-def of_rows(class_weight: Any, y: Any, weight: Any, n_outputs: int) -> Array:
-    """Return the weight (n,) of each row: its sample weight times the weight of its class."""
+def of_rows(
+    class_weight: Any, y: Any, weight: Any, n_outputs: int, rows: Array | None = None
+) -> Array:
+    """Return the weight (n,) of each row: its sample weight times the weight of its class.
+
+    "balanced" counts the classes of `rows`, or of all.
+    """
     classes, n_classes = _classes_of(y, n_outputs)
+    counted = classes if rows is None else classes[rows]
     if isinstance(class_weight, str):
         _settings.choice("class_weight", class_weight, ("balanced",))
-        counts = np.bincount(classes, minlength=n_classes)
+        counts = np.bincount(counted, minlength=n_classes)
         # Of a class that is not in y no row asks.
-        each = len(classes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        each = len(counted) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif isinstance(class_weight, Mapping):
         each = _from_mapping(class_weight, n_classes)
     else:

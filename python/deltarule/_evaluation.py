@@ -35,16 +35,28 @@ def compute(
     if not metrics:
         return {}
     predicted = network._predict_rows(data.X, None, n_threads)
+    return of_predictions(network, predicted, data.y, data.weight, loss, metrics)
+
+
+def of_predictions(
+    network: Network,
+    predicted: Array,
+    y: Array,
+    weight: Array | None,
+    loss: Loss,
+    metrics: Metrics,
+) -> dict[str, float]:
+    """Return every metric of predictions that were made."""
     predicted.flags.writeable = False  # a metric reads: one that sorts must not sort for the next
-    true = data.y.view()
+    true = y.view()
     true.flags.writeable = False
     result: dict[str, float] = {}
     for key, metric in metrics.items():
         if metric in _OF_PROBABILITIES:
             probabilities = _probabilities(predicted, loss, output_activation(network._layers))
-            value = metric(true, probabilities, weights=data.weight)
+            value = metric(true, probabilities, weights=weight)
         elif metric in metrics_module.BY_NAME.values():
-            value = metric(true, _points(predicted, loss), weights=data.weight)
+            value = metric(true, _points(predicted, loss), weights=weight)
         else:
             value = metric(true, predicted)
         if not isinstance(value, Real):

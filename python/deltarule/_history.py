@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from deltarule._monitor import Monitor
+
 Floats = NDArray[np.float64]
 StoppedBy = Literal["converged", "epochs", "max_seconds", "max_steps", "callback"]
 STOPPED_BY: tuple[str, ...] = ("converged", "epochs", "max_seconds", "max_steps", "callback")
@@ -31,6 +33,9 @@ class History(dict[str, Floats]):
     stopped_by : str or None
         ``"epochs"``, ``"converged"``, ``"max_seconds"``, ``"max_steps"`` or ``"callback"``; None
         while the training runs, and after it was interrupted or diverged.
+    monitor : (str, "min" or "max"), or None
+        What ``monitor=`` named, and which of its values is best; None for the validation loss, or
+        without validation rows the loss.
 
     Examples
     --------
@@ -45,6 +50,7 @@ class History(dict[str, Floats]):
     def __init__(self, columns: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.stopped_by: StoppedBy | None = None
+        self.monitor: Monitor | None = None
         self._room: dict[str, Floats] = {}  # the arrays with space to grow
         self._n_epochs = 0
         if columns:
@@ -59,8 +65,9 @@ class History(dict[str, Floats]):
     def best_epoch(self) -> int | None:
         """The epoch with the lowest ``val_loss``, or without validation data the lowest ``loss``.
 
-        Counted from 1, the first of equal ones; None if it holds none. ``val_loss`` counts as soon
-        as one epoch has it: then the epochs without are no candidates.
+        With a `monitor`, the one with its best value. Counted from 1, the first of equal ones; None
+        if it holds none. ``val_loss`` counts as soon as one epoch has it: then the epochs without
+        are no candidates.
 
         Examples
         --------
@@ -68,11 +75,13 @@ class History(dict[str, Floats]):
         >>> History({"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.5, 2.7]}).best_epoch
         2
         """
-        for key in ("val_loss", "loss"):
+        for key in ("val_loss", "loss") if self.monitor is None else (self.monitor.key,):
             values = self.get(key, np.empty(0))
             known = np.flatnonzero(~np.isnan(values))
             if known.size:
-                return int(known[np.argmin(values[known])]) + 1
+                highest = self.monitor is not None and self.monitor.mode == "max"
+                best = np.argmax(values[known]) if highest else np.argmin(values[known])
+                return int(known[best]) + 1
         return None
 
     def extend(self, columns: Mapping[str, Any]) -> None:
@@ -151,10 +160,13 @@ class History(dict[str, Floats]):
         return f"<History {', '.join(parts)}, stopped_by={self.stopped_by!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (dict(self), self.stopped_by)
+        return _rebuild, (dict(self), self.stopped_by, self.monitor)
 
 
-def _rebuild(columns: dict[str, Floats], stopped_by: StoppedBy | None) -> History:
+def _rebuild(
+    columns: dict[str, Floats], stopped_by: StoppedBy | None, monitor: Monitor | None = None
+) -> History:
     history = History(columns)
     history.stopped_by = stopped_by
+    history.monitor = monitor
     return history

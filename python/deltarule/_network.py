@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from deltarule._class_weight import ClassWeight
     from deltarule._history import History
     from deltarule._layers import Activation, ActivationName, Layer
-    from deltarule.callbacks import Callback
+    from deltarule._training import Trainer
+    from deltarule.callbacks import Callback, Checkpoint
     from deltarule.losses import Loss, LossFunction, LossName
     from deltarule.metrics import Metric
     from deltarule.optimizers import Optimizer, OptimizerName
@@ -360,9 +362,11 @@ class Network(NetworkState):
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight | None = None,
         validation_data: Sequence[MatrixLike] | None = None,
+        validation_fraction: float | None = None,
         metrics: Sequence[Metric] = (),
         tol: float | None = None,
         patience: int = 10,
+        monitor: str | tuple[str, str] | None = None,
         max_seconds: float | None = None,
         seed: int | None = None,
         n_threads: int | None = None,
@@ -370,6 +374,7 @@ class Network(NetworkState):
         progress: bool | None = None,
         restore_best: bool = False,
         ema: float | None = None,
+        resume_from: str | os.PathLike[str] | Checkpoint | None = None,
     ) -> History:
         r"""Train the network, in place, with a fresh optimiser.
 
@@ -405,6 +410,12 @@ class Network(NetworkState):
             are not weighted by them.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Rows for ``history["val_loss"]``, never trained on.
+        validation_fraction : float, optional
+            Hold out this share of the rows instead, 0 < share < 1: the nearest whole number of
+            them, drawn from the seed, the same in every fit with that seed. If the loss is one of
+            classes (cross_entropy, focal; binary_cross_entropy and hinge one wide), each class
+            gives its share rounded down or up, and keeps a row to train on. X is not copied.
+            `sample_weight` goes with its row; "balanced" counts the rows that train.
         metrics : sequence of str or callable
             See `deltarule.metrics`; computed at each epoch's end, in inference mode, from a
             prediction of all rows (which costs about a third of an epoch).
@@ -413,6 +424,10 @@ class Network(NetworkState):
             not below its best by more than `tol` for `patience` epochs. None trains all epochs.
         patience : int, default 10
             See `tol`; at least 1.
+        monitor : str or (str, "min" or "max"), optional
+            What `tol`, `patience` and `restore_best` look at instead of the validation loss: a key
+            of the history, such as ``"val_accuracy"``. Which values of a loss or of a metric by
+            name are better is known; for a metric of your own say so: ``("val_profit", "max")``.
         max_seconds : float, optional
             Stop after this wall-clock time, inside an epoch if need be.
         seed : int, optional
@@ -442,6 +457,11 @@ class Network(NetworkState):
             trained are the plain parameters, and ``history["loss"]`` is theirs; validation,
             metrics, callbacks, `restore_best` and whatever follows the fit see the averaged
             ones. A callback that writes into ``net.theta`` so changes the average.
+        resume_from : str, os.PathLike or Checkpoint, optional
+            Go on from what a `deltarule.callbacks.Checkpoint` saved, its newest file, if there is
+            one yet; else start anew: so the same script may be run again after it was killed. With
+            the same arguments and data the result has the bits of the uninterrupted fit. May be the
+            Checkpoint, its path, or the path of a file, or of a folder of such files.
 
         Returns
         -------
@@ -452,8 +472,11 @@ class Network(NetworkState):
         ------
         TypeError, ValueError
             If an argument is refused, or the data hold a number that is not finite; then the
-            network is as it was. Also if a loss of your own returns something else than it
-            should; then the parameters are those of the epoch's start.
+            network is as it was. Also if `resume_from` is a checkpoint of another network, loss or
+            optimiser, or if a loss of your own returns something else than it should; then the
+            parameters are those of the epoch's start.
+        ModelFileError, OSError
+            If no checkpoint that `resume_from` names is whole, or its folder is missing.
         DivergenceError
             If the loss becomes NaN or infinite; the parameters are those of the epoch's start, or
             with `restore_best` of the best epoch.
@@ -492,11 +515,6 @@ class Network(NetworkState):
         from deltarule._training import Trainer
 
         trainer = Trainer(self, loss, optimizer, seed, ema=ema)
-        if class_weight is not None:
-            from deltarule import _class_weight
-
-            n_outputs = self._widths[1]
-            sample_weight = _class_weight.of_rows(class_weight, y, sample_weight, n_outputs)
         settings = RunSettings(
             epochs=epochs,
             batch_size=batch_size,
@@ -509,9 +527,17 @@ class Network(NetworkState):
             progress=progress,
             restore_best=restore_best,
         )
-        rows = (X, y, sample_weight)
-        data = trainer._run_data(rows, validation_data, metrics, callbacks)
-        return trainer._train(data, settings)
+        with _resumed(trainer, resume_from):
+            data = trainer._run_data(
+                (X, y, sample_weight),
+                validation_data,
+                metrics,
+                callbacks,
+                validation_fraction=validation_fraction,
+                class_weight=class_weight,
+                monitor=monitor,
+            )
+            return trainer._train(data, settings)
 
     def folded(self) -> Network:
         """Return a network for prediction in which each BatchNorm is part of a Dense.
@@ -579,3 +605,14 @@ class Network(NetworkState):
         from deltarule import _model_file
 
         _model_file.save(self, path)
+
+
+def _resumed(
+    trainer: Trainer, resume_from: str | os.PathLike[str] | Checkpoint | None
+) -> AbstractContextManager[None]:
+    """Return the context of a fit that goes on from a checkpoint, if it is asked to."""
+    if resume_from is None:
+        return nullcontext()
+    from deltarule import _resuming
+
+    return _resuming.resumed(trainer, resume_from)

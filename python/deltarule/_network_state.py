@@ -197,6 +197,14 @@ class NetworkState:
         self._core.fitted = state["fitted"]
         self._theta[:] = state["theta"]
 
+    def _adopt(self, other: NetworkState) -> None:
+        """Take over the numbers of a network of the same layers."""
+        self._seed = self._core.seed = other._seed
+        self._core.n_steps = other.n_steps
+        self._core.state[:] = other._core.state
+        self._core.fitted = other._core.fitted
+        self._theta[:] = other._theta
+
     def _begin_training(self) -> None:
         """Take the network for one training call, or refuse."""
         if not self._lock.acquire(blocking=False):

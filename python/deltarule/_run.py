@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deltarule import _evaluation, _progress, _settings, _threads, callbacks
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
 from deltarule._evaluation import Metrics
 from deltarule._history import History, StoppedBy
+from deltarule._monitor import Monitor
+from deltarule._split import Split
 from deltarule._validation import Array, Data
 from deltarule.callbacks import Callback, CallbackState
 
@@ -62,12 +64,22 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run reads and whom it tells: training rows, validation rows, metrics, callbacks."""
+    """What a run reads and whom it tells: training rows, validation rows, metrics, callbacks.
+
+    With a `split`, `train` and `validation` are both all rows, of which it says who has which.
+    """
 
     train: Data
     validation: Data | None
     metrics: Metrics
     callbacks: tuple[Callback, ...]
+    split: Split | None = None
+    monitor: Monitor | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows train."""
+        return len(self.split.train) if self.split else int(self.train.X.shape[0])
 
 
 class _Before(NamedTuple):
@@ -78,6 +90,9 @@ class _Before(NamedTuple):
     fitted: list[bool]
     history: History | None
     stopped_by: StoppedBy | None
+    monitor: Monitor | None
+    scalars: dict[str, int | float]
+    best: dict[str, Any] | None
 
 
 class Run:
@@ -102,6 +117,7 @@ class Run:
             self._bind()
             self._fit_scaling()
             self._name_columns()
+            self._set_monitor()
             self._show_bar()
             stopped_by = None
             while stopped_by is None:
@@ -129,6 +145,9 @@ class Run:
             fitted=network._core.fitted,
             history=network._history,
             stopped_by=self._trainer.history.stopped_by,
+            monitor=self._trainer.history.monitor,
+            scalars=self._core.scalars(),
+            best=self._core.best,
         )
 
     def _restore(self, before: _Before) -> None:
@@ -136,10 +155,22 @@ class Run:
         self._network._core.fitted = before.fitted
         self._network._history = before.history
         self._trainer.history.stopped_by = before.stopped_by
+        if self._trainer.history.monitor != before.monitor:
+            self._trainer.history.monitor = before.monitor
+            self._core.set_scalars(before.scalars)
+            if before.best is not None:
+                self._core.set_best(**before.best)
 
     def _bind(self) -> None:
         train, validation = self._data.train, self._data.validation or (None, None, None)
-        self._core.set_data(train.X, train.y, train.weight, *validation)
+        rows = self._data.split or (None, None)
+        self._core.set_data(train.X, train.y, train.weight, *validation, *rows)
+
+    def _set_monitor(self) -> None:
+        """Forget the best epoch if it was the best by another number."""
+        if self._trainer.history.monitor != self._data.monitor:
+            self._core.forget_best()
+            self._trainer.history.monitor = self._data.monitor
 
     def _name_columns(self) -> None:
         """Give the history its keys, so that they are there even if no epoch is finished."""
@@ -155,12 +186,14 @@ class Run:
         epochs, epoch = self._settings.epochs, int(self._core.progress["epoch"])
         settings = self._settings
         if epoch < epochs and settings.max_steps != 0 and settings.max_seconds != 0:
-            self._network._core.fit_scaling(*self._data.train)
+            split = self._data.split
+            self._network._core.fit_scaling(*self._data.train, split.train if split else None)
 
     def _show_bar(self) -> None:
         if _progress.wanted(self._settings.progress):
-            n_rows = self._data.train.X.shape[0]
-            self._bar = _progress.Progress(self._settings.epochs, n_rows, self._core.progress)
+            epochs, n_rows = self._settings.epochs, self._data.n_rows
+            history = self._trainer.history
+            self._bar = _progress.Progress(epochs, n_rows, self._core.progress, history)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -173,8 +206,13 @@ class Run:
             return "max_steps"
         if seconds_left is not None and seconds_left <= 0:
             return "max_seconds"
-        status = self._core.run(self._options(seconds_left, steps_left))
-        n_ended = self._record()
+        options = self._options(seconds_left, steps_left)
+        status = self._core.run(options)
+        try:
+            n_ended = self._record()
+        finally:  # an epoch whose metrics failed is no improvement
+            if options.judge_outside and status == "epoch":
+                status = self._core.judge(self._monitored(), options)
         if self._bar is not None:
             self._bar.show(self._core.progress, self._trainer.history)
         if status == "diverged":
@@ -205,7 +243,7 @@ class Run:
         return seconds, steps
 
     def _options(self, seconds_left: float | None, steps_left: int | None) -> core.RunOptions:
-        settings, n_rows = self._settings, self._data.train.X.shape[0]
+        settings, n_rows = self._settings, self._data.n_rows
         slices = [] if seconds_left is None else [seconds_left]
         if self._bar is not None:
             slices.append(_progress.INTERVAL)
@@ -219,6 +257,7 @@ class Run:
             tol=-1.0 if settings.tol is None else settings.tol,
             patience=settings.patience,
             keep_best=settings.keep_best or settings.restore_best,
+            judge_outside=self._data.monitor is not None,
             n_threads=settings.n_threads or 1,
         )
 
@@ -244,13 +283,39 @@ class Run:
     def _rate_changes(self) -> bool:
         return not isinstance(self._trainer.optimizer.learning_rate, float)
 
+    def _monitored(self) -> float:
+        """Return the last epoch's value of what is monitored, lower if it is better."""
+        assert self._data.monitor is not None
+        key, mode = self._data.monitor
+        value = float(self._trainer.history[key][-1])
+        return value if mode == "min" else -value
+
     def _metrics(self) -> dict[str, float]:
         data, network, loss = self._data, self._network, self._trainer.loss
         count = self._settings.n_threads
+        if data.split is not None:
+            return self._metrics_of_split(data.split)
         values = _evaluation.compute(network, data.train, loss, data.metrics, count)
         if data.validation is not None:
             of_validation = _evaluation.compute(network, data.validation, loss, data.metrics, count)
             values |= {f"val_{key}": value for key, value in of_validation.items()}
+        return values
+
+    def _metrics_of_split(self, split: Split) -> dict[str, float]:
+        """Return the metrics of both parts, from one prediction of all rows."""
+        data, network, loss = self._data, self._network, self._trainer.loss
+        if not data.metrics:
+            return {}
+        predicted = network._predict_rows(data.train.X, None, self._settings.n_threads)
+        values: dict[str, float] = {}
+        parts = (("", data.train, split.train), ("val_", data.validation, split.validation))
+        for prefix, part, rows in parts:
+            assert part is not None
+            weight = None if part.weight is None else part.weight[rows]
+            of_part = _evaluation.of_predictions(
+                network, predicted[rows], part.y[rows], weight, loss, data.metrics
+            )
+            values |= {f"{prefix}{key}": value for key, value in of_part.items()}
         return values
 
     def _call_back(self) -> bool:

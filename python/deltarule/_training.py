@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike
 from deltarule import (
     _evaluation,
     _learning_rate,
+    _monitor,
     _settings,
+    _split,
     _threads,
     _validation,
     optimizers,
@@ -25,7 +27,8 @@ from deltarule._history import History
 from deltarule._network import Network
 from deltarule._run import Run, RunData, RunSettings
 from deltarule._specs import CoreTrainer, loss_spec, optimizer_spec
-from deltarule._validation import MatrixLike
+from deltarule._split import Split
+from deltarule._validation import Array, Data, MatrixLike
 from deltarule.callbacks import resolve as resolve_callbacks
 from deltarule.metrics import resolve as resolve_metrics
 
@@ -231,9 +234,11 @@ class Trainer:
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         validation_data: Sequence[MatrixLike] | None = None,
+        validation_fraction: float | None = None,
         metrics: Sequence[Metric] = (),
         tol: float | None = None,
         patience: int = 10,
+        monitor: str | tuple[str, str] | None = None,
         max_seconds: float | None = None,
         max_steps: int | None = None,
         n_threads: int | None = None,
@@ -260,9 +265,11 @@ class Trainer:
             Keep a copy of the parameters at the end of the best epoch, for `restore_best`. Epochs
             that end in runs without it are not candidates. The run itself restores nothing, so a
             paused one goes on with the same bits.
-        batch_size, shuffle, sample_weight, validation_data, metrics, tol, patience, max_seconds, \
-n_threads, callbacks, progress
-            As in ``Network.fit``; `max_seconds` is a limit of this call.
+        batch_size, shuffle, sample_weight, validation_data, validation_fraction, metrics, tol, \
+patience, monitor, max_seconds, n_threads, callbacks, progress
+            As in ``Network.fit``; `max_seconds` is a limit of this call, and `validation_fraction`
+            holds out the same rows in each run. A run that monitors something else than the run
+            before has no best epoch yet.
 
         Returns
         -------
@@ -299,7 +306,14 @@ n_threads, callbacks, progress
             progress=progress,
             keep_best=keep_best,
         )
-        data = self._run_data((X, y, sample_weight), validation_data, metrics, callbacks)
+        data = self._run_data(
+            (X, y, sample_weight),
+            validation_data,
+            metrics,
+            callbacks,
+            validation_fraction=validation_fraction,
+            monitor=monitor,
+        )
         return self._train(data, settings)
 
     def _train(self, data: RunData, settings: RunSettings) -> History:
@@ -417,15 +431,28 @@ n_threads, callbacks, progress
         validation_data: Any,
         metrics: Sequence[Metric],
         callbacks: Sequence[Callback],
+        *,
+        validation_fraction: float | None = None,
+        class_weight: Any = None,
+        monitor: Any = None,
     ) -> RunData:
         """Check all arrays, metrics and callbacks before any work."""
+        if validation_data is not None and validation_fraction is not None:
+            raise ValueError("give validation_data or validation_fraction, not both")
         network, indices = self.network, self.loss.takes_class_indices
         widths = network._data_widths(self.loss)
         functions, listeners = resolve_metrics(metrics), resolve_callbacks(callbacks)
-        train = _validation.data(*rows, widths, class_indices=indices)
-        validation = None
+        X, y, weight = rows
+        if class_weight is not None:
+            weight = self._class_weights(class_weight, y, weight)
+        train = _validation.data(X, y, weight, widths, class_indices=indices)
+        validation, split = None, None
         if validation_data is not None:
             validation = _validation.validation_data(validation_data, widths, class_indices=indices)
+        elif validation_fraction is not None:
+            train, validation, split = self._hold_out(
+                train, rows[2], validation_fraction, class_weight
+            )
         for data in (train, validation):
             if data is not None:
                 _evaluation.check(network, data, self.loss, functions)
@@ -434,7 +461,36 @@ n_threads, callbacks, progress
                 "validation_data[1] must have targets of the same form as y, "
                 f"got {validation.y.shape[1]} columns and {train.y.shape[1]} in y"
             )
-        return RunData(train, validation, functions, listeners)
+        monitored = _monitor.resolve(monitor, functions, validated=validation is not None)
+        return RunData(train, validation, functions, listeners, split, monitored)
+
+    def _class_weights(
+        self, class_weight: Any, y: Any, weight: Any, rows: Array | None = None
+    ) -> Array:
+        from deltarule import _class_weight
+
+        return _class_weight.of_rows(class_weight, y, weight, self.network.n_outputs, rows)
+
+    def _hold_out(
+        self, train: Data, weight: Any, fraction: float, class_weight: Any
+    ) -> tuple[Data, Data, Split]:
+        """Hold rows out; both parts are views of all rows. Class weights are for training only."""
+        seed = self.network.seed if self.seed is None else self.seed
+        split = _split.hold_out(fraction, self.loss, train.y, seed)
+        validation = train._replace(
+            weight=_validation.weights("sample_weight", weight, len(train.y))
+        )
+        if class_weight is not None:
+            counted = self._class_weights(class_weight, train.y, validation.weight, split.train)
+            train = train._replace(weight=counted[:, np.newaxis])
+        parts = ((train, split.train, "train"), (validation, split.validation, "validate"))
+        for part, rows, name in parts:
+            if part.weight is not None and not part.weight[rows].any():
+                raise ValueError(
+                    f"validation_fraction={fraction:g} leaves rows to {name} on whose "
+                    "sample_weight is all zero"
+                )
+        return train, validation, split
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save a checkpoint: the network and everything that `resume` needs, in one file.

@@ -169,6 +169,7 @@ class LayerView:
     def running_var(self, value: ArrayLike) -> None:
         self._assign("running_var", self.running_var, value)
 
+    @property
     def l1(self) -> float | None:
         """The factor of Σ|w| in the loss, or None where there are no weights; see `Dense`."""
         return getattr(self.settings, "l1", None)

@@ -6,6 +6,8 @@ else is a TypeError. An error that it raises ends the training and reaches the c
 network keeps the weights of that epoch. It may predict, evaluate, save and read or write
 ``net.theta``; it may not train the same network (RuntimeError).
 
+Two are ready to use: `Checkpoint` saves the training, `CSVLogger` writes the numbers of each epoch.
+
 Without callbacks, metrics and progress bar the loop never leaves the compiled core, so one
 callback costs a few microseconds an epoch and what it does itself.
 
@@ -33,11 +35,26 @@ import numpy as np
 from deltarule import _settings
 
 if TYPE_CHECKING:
+    from deltarule._checkpointing import Checkpoint
+    from deltarule._csv_logger import CSVLogger
     from deltarule._history import History
     from deltarule._network import Network
     from deltarule._training import Trainer
 
-__all__ = ["Callback", "CallbackState"]
+__all__ = ["CSVLogger", "Callback", "CallbackState", "Checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a callback of the package when it is first used."""
+    if name == "Checkpoint":
+        from deltarule._checkpointing import Checkpoint
+
+        return Checkpoint
+    if name == "CSVLogger":
+        from deltarule._csv_logger import CSVLogger
+
+        return CSVLogger
+    raise AttributeError(f"module 'deltarule.callbacks' has no attribute {name!r}")
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,7 @@ def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None 
 BY_NAME: Mapping[str, Callable[..., float]] = {
     each.__name__: each for each in (rmse, mae, r2, accuracy, balanced_accuracy, f1, auc, log_loss)
 }
+HIGHER_IS_BETTER = (r2, accuracy, balanced_accuracy, f1, auc)
 
 
 def _chosen(predicted: Floats) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace deltarule {
 
@@ -61,6 +62,9 @@ template <class T> class Source {
 
     // The value at one place, as the user wrote it (for messages).
     virtual double value(Index row, Index column) const = 0;
+
+    // The number that the user knows a row by (for messages).
+    virtual Index users_row(Index row) const { return row; }
 };
 
 template <class T> class StridedSource final : public Source<T> {
@@ -76,6 +80,25 @@ template <class T> class StridedSource final : public Source<T> {
     ArrayView view_;
     GatherFunction gather_ = nullptr;         // converts only
     GatherFunction gather_checked_ = nullptr; // converts and checks
+};
+
+// Some rows of another source, in any order: row i is its row numbers[i]. The numbers outlive it.
+template <class T> class SelectedRows final : public Source<T> {
+  public:
+    SelectedRows(std::unique_ptr<const Source<T>> source, const Index *numbers, Index count)
+        : source_(std::move(source)), numbers_(numbers), count_(count) {}
+    Index rows() const override { return count_; }
+    Index width() const override { return source_->width(); }
+    bool gather(const Index *numbers, Index count, T *out, Index ld, Check check) const override;
+    double value(Index row, Index column) const override {
+        return source_->value(numbers_[row], column);
+    }
+    Index users_row(Index row) const override { return source_->users_row(numbers_[row]); }
+
+  private:
+    std::unique_ptr<const Source<T>> source_;
+    const Index *numbers_;
+    Index count_;
 };
 
 // The first place, in row-major order, whose value is not finite once converted to T.

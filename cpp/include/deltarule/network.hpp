@@ -53,6 +53,8 @@ template <class T> class Network {
     // Those of tables, of which a row reads few: the work of a row grows with the others only.
     Index n_looked_up() const { return embedding() ? layout_.front().n_parameters : 0; }
     std::uint64_t seed() const { return seed_; }
+    // For trainers made from now on; the weights stay.
+    void set_seed(std::uint64_t seed) { seed_ = seed; }
     const std::vector<LayerLayout> &layout() const { return layout_; }
     const std::vector<Layer<T>> &layers() const { return layers_; }
     ActivationKind output_activation() const;

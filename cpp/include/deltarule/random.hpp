@@ -42,7 +42,7 @@ class RowOrder {
     // Rows in their own order.
     explicit RowOrder(Index n);
     // Rows in the order drawn for (seed, epoch).
-    RowOrder(Index n, std::uint64_t seed, std::uint64_t epoch);
+    RowOrder(Index n, std::uint64_t seed, std::uint64_t epoch, Stream stream = Stream::row_order);
 
     // rows[i] = the row at position first + i, for 0 <= i < count; first + count <= n.
     void rows(Index first, Index count, Index *rows) const;

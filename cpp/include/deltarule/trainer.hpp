@@ -27,6 +27,7 @@ struct RunOptions {
     bool ties_improve = false;   // a loss of exactly the best less tol counts as improved
     bool mean_over_rows = false; // an epoch's loss: its batches count by rows, not by weights
     bool keep_best = false;      // keep a copy of the network at the end of the best epoch
+    bool judge_outside = false;  // pause each epoch: judge_outside says how good it was
     int n_threads = 1;
 };
 
@@ -58,7 +59,7 @@ struct TrainerState {
     // The best of the epochs that ended with keep_best; 0: none did. tol plays no part here.
     std::int64_t kept_epoch = 0;
     double kept_loss = 0;
-    bool kept_validated = false; // kept_loss is a validation loss
+    bool kept_validated = false; // kept_loss is a validation loss, not a training loss
     // The schedule's. Its step is `step` above, so a fit that goes on after divergence has the
     // rates of the epoch's start again.
     PlateauState plateau;
@@ -91,6 +92,13 @@ template <class T> class Trainer {
     // One step with a gradient of the user's own, and its loss for an optimiser that needs it.
     // False if the gradient's norm is needed and not finite: then nothing was changed.
     bool apply(const T *gradient, double loss);
+
+    // Judges the epoch that has just ended by a value of the caller's (lower is better, NaN is no
+    // improvement) instead of its loss, for stopping and for keep_best. Comes once after each
+    // Status::epoch of a run with judge_outside, and says what that run would have said.
+    Status judge_outside(double monitored, const RunOptions &options);
+    // What was judged is not comparable with what comes: no epoch is the best, or is kept.
+    void forget_best();
 
     // The network's numbers become those of the kept epoch's end; false if there is none.
     bool restore_best();
@@ -140,7 +148,7 @@ template <class T> class Trainer {
     std::optional<Status> train_batch(Run &run);
     std::optional<Status> end_epoch(Run &run);
     void judge(double monitored, const RunOptions &options);
-    void keep_if_best(const EpochRecord &record, Team &team);
+    void keep_if_best(double monitored, bool validated, Team &team);
     Status diverged(double loss);
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();

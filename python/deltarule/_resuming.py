@@ -1,0 +1,109 @@
+"""A fit that goes on from a checkpoint: find the newest whole one, compare it, take it over."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deltarule import _checkpoint
+from deltarule._checkpointing import Checkpoint, CheckpointPath
+from deltarule._errors import ModelFileError
+from deltarule._model_file import describe
+from deltarule._training import Trainer
+
+
+@contextmanager
+def resumed(trainer: Trainer, resume_from: Any) -> Iterator[None]:
+    """Make `trainer` and its network what the checkpoint says, if there is one.
+
+    If what follows is refused before any step, the network is again what it was.
+    """
+    found = _newest(resume_from)
+    if found is None:
+        yield
+        return
+    path, saved = found
+    _refuse_another(path, trainer, saved)
+    network = trainer.network
+    before = network.copy()
+    network._begin_training()
+    try:
+        _checkpoint.adopt(trainer, saved)
+    finally:
+        network._end_training()
+    n_steps = network.n_steps
+    try:
+        yield
+    except (TypeError, ValueError):
+        if network.n_steps == n_steps and network._lock.acquire(blocking=False):
+            network._adopt(before)
+            network._lock.release()
+        raise
+
+
+def _newest(resume_from: Any) -> tuple[str, Trainer] | None:
+    """Return the newest checkpoint that is whole and where it is; None if there is none at all."""
+    damaged: ModelFileError | None = None
+    for path in _files(resume_from):
+        try:
+            trainer = Trainer.resume(path)
+        except ModelFileError as error:
+            damaged = damaged or error
+            continue
+        except FileNotFoundError:  # deleted just now
+            continue
+        if damaged is not None:
+            warnings.warn(f"{damaged}; resuming from {path!r} instead", stacklevel=6)
+        return path, trainer
+    if damaged is not None:
+        raise damaged
+    return None
+
+
+def _files(resume_from: Any) -> list[str]:
+    """Return the checkpoints that `resume_from` may mean, the newest first."""
+    if isinstance(resume_from, Checkpoint):
+        return resume_from._path.files()
+    if isinstance(resume_from, (str, os.PathLike)) and Path(resume_from).is_dir():
+        found = [(each.stat().st_mtime_ns, str(each)) for each in _safetensors(resume_from)]
+        return [path for _, path in sorted(found, reverse=True)]
+    return CheckpointPath("resume_from", resume_from).files()
+
+
+def _safetensors(folder: str | os.PathLike[str]) -> list[Path]:
+    return [each for each in Path(folder).glob("*.safetensors") if each.is_file()]
+
+
+def _refuse_another(path: str, trainer: Trainer, saved: Trainer) -> None:
+    """Refuse a checkpoint of another network, loss, optimiser or seed."""
+    own, theirs = _settings_of(trainer), _settings_of(saved)
+    for what, value in own.items():
+        if value != theirs[what]:
+            raise ValueError(
+                f"resume_from: {path!r} is of a training with {what} {_long(theirs[what])}, this "
+                f"one has {what} {_long(value)}; give the same, or another path"
+            )
+
+
+def _settings_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what must be the same: not the network's seed, nor its statistics."""
+    network = describe(trainer.network)
+    layers = [{key: v for key, v in each.items() if key != "fitted"} for each in network["layers"]]
+    return {
+        "n_inputs": network["n_inputs"],
+        "number of layers": len(layers),
+        "dtype": network["dtype"],
+        **{f"layers[{i}]": layer for i, layer in enumerate(layers)},
+        "loss": trainer.loss,
+        "optimizer": trainer.optimizer,
+        "seed": trainer.seed,
+    }
+
+
+def _long(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:297]}..."
