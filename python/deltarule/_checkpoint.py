@@ -19,7 +19,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -48,6 +48,7 @@ _KEYS = frozenset({"loss", "optimizer", "seed", "scalars", "history", "stopped_b
 _BEST = {"epoch": int, "loss": float, "validated": bool}
 _OF_CUSTOM = frozenset({"name", "function"})
 _AVERAGE = {"ema": float, "in_network": bool}
+_Functions: TypeAlias = "tuple[losses.Loss | None, Callable[[int], float] | None]"
 _NOT_IN_JSON = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -97,7 +98,31 @@ def resume(
         if isinstance(loss, (losses.Loss, type)) or not callable(loss):
             raise TypeError(f"loss must be a function or a Custom, got {_settings.shown(loss)}")
         loss = losses.Custom(loss)
-    metadata, tensors = _file.read(path)
+    return _made(make, path, _file.read(path), lambda section: (loss, learning_rate))
+
+
+def resume_like(trainer: Trainer, path: str | os.PathLike[str]) -> Trainer:
+    """Return the trainer of a checkpoint; it has the functions of `trainer` where it needs any."""
+    rate = trainer.optimizer.learning_rate
+    loss = trainer.loss if isinstance(trainer.loss, losses.Custom) else None
+
+    def needed(section: Json) -> _Functions:
+        return (
+            loss if _is_custom(section["loss"]) else None,
+            rate if callable(rate) and _has_callable(section["optimizer"]) else None,
+        )
+
+    return _made(type(trainer), path, _file.read(path), needed)
+
+
+def _made(
+    make: type[Trainer],
+    path: str | os.PathLike[str],
+    content: tuple[Json, dict[str, Array]],
+    functions: Callable[[Json], _Functions],
+) -> Trainer:
+    """Return the trainer that a file's content describes; `functions` are those it cannot hold."""
+    metadata, tensors = content
     with naming(path):
         section = metadata.get("trainer")
         if not isinstance(section, dict):
@@ -105,6 +130,7 @@ def resume(
         check_keys("trainer", section, _KEYS, _KEYS | {"best", "average", "monitor"})
         own, of_history, of_trainer = _sorted_out(tensors)
         network = rebuild(metadata, own, allow_nonfinite=False)
+        loss, learning_rate = functions(section)
         used = _loss_of(section["loss"], loss)
         optimizer = _decode_optimizer(section["optimizer"], learning_rate)
         ema, in_network = _decode_average(section)
@@ -118,7 +144,9 @@ def resume(
 
 
 def adopt(trainer: Trainer, other: Trainer) -> None:
-    """Make a trainer and its network, in their own memory, what another trainer is."""
+    """Make a fresh trainer and its network, in their own memory, what another trainer is."""
+    if other.ema is not None:
+        other.use_average()
     network, theirs = trainer.network, other.network
     network._adopt(theirs)
     core, source = trainer._core, other._core
@@ -146,9 +174,18 @@ def _sorted_out(
     return own, of_history, of_trainer
 
 
+def _is_custom(entry: Any) -> bool:
+    return isinstance(entry, dict) and entry.get("name") == "custom"
+
+
+def _has_callable(entry: Any) -> bool:
+    rate = entry.get("learning_rate") if isinstance(entry, dict) else None
+    return isinstance(rate, dict) and rate.get("name") == "callable"
+
+
 def _loss_of(entry: Any, given: losses.Loss | None) -> losses.Loss:
     """Return the loss that the JSON describes, which for one of the user's own is the given one."""
-    if isinstance(entry, dict) and entry.get("name") == "custom":
+    if _is_custom(entry):
         check_keys("loss", entry, _OF_CUSTOM, _OF_CUSTOM)
         if given is None:
             raise ValueError(
@@ -182,7 +219,7 @@ def _encode_optimizer(optimizer: Optimizer) -> Json:
 def _decode_optimizer(entry: Any, given: Callable[[int], float] | None) -> Any:
     """Return the optimiser; its learning rate is `given` if it was a callable."""
     rate = entry.get("learning_rate") if isinstance(entry, dict) else None
-    of_callable = isinstance(rate, dict) and rate.get("name") == "callable"
+    of_callable = _has_callable(entry)
     if given is not None and not _learning_rate.is_callable(given):
         raise TypeError(f"learning_rate must be a callable, got {_settings.shown(given)}")
     if of_callable and given is None:

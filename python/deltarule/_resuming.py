@@ -22,7 +22,7 @@ def resumed(trainer: Trainer, resume_from: Any) -> Iterator[None]:
 
     If what follows is refused before any step, the network is again what it was.
     """
-    found = _newest(resume_from)
+    found = _newest(trainer, resume_from)
     if found is None:
         yield
         return
@@ -45,12 +45,12 @@ def resumed(trainer: Trainer, resume_from: Any) -> Iterator[None]:
         raise
 
 
-def _newest(resume_from: Any) -> tuple[str, Trainer] | None:
+def _newest(own: Trainer, resume_from: Any) -> tuple[str, Trainer] | None:
     """Return the newest checkpoint that is whole and where it is; None if there is none at all."""
     damaged: ModelFileError | None = None
     for path in _files(resume_from):
         try:
-            trainer = Trainer.resume(path)
+            trainer = _checkpoint.resume_like(own, path)
         except ModelFileError as error:
             damaged = damaged or error
             continue
@@ -79,7 +79,7 @@ def _safetensors(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _refuse_another(path: str, trainer: Trainer, saved: Trainer) -> None:
-    """Refuse a checkpoint of another network, loss, optimiser or seed."""
+    """Refuse a checkpoint of another network, loss, optimiser, seed or average."""
     own, theirs = _settings_of(trainer), _settings_of(saved)
     for what, value in own.items():
         if value != theirs[what]:
@@ -101,6 +101,7 @@ def _settings_of(trainer: Trainer) -> dict[str, Any]:
         "loss": trainer.loss,
         "optimizer": trainer.optimizer,
         "seed": trainer.seed,
+        "ema": trainer.ema,
     }
 
 
