@@ -340,7 +340,8 @@ def _class_of(true: Floats, w: Floats | None) -> NDArray[np.int64]:
             f"y_true must have one class in every row, got a row with {found}; multilabel=True "
             "takes any number"
         )
-    return true.argmax(axis=1)
+    classes: NDArray[np.int64] = true.argmax(axis=1)
+    return classes
 
 
 def _labels(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
