@@ -93,6 +93,26 @@ def test_a_callback_cannot_fit():
     net.fit(X, Y, epochs=1)
 
 
+@pytest.mark.parametrize("junk", [1, 0, "stop", np.array([True]), np.nan, lambda state: True, {}])
+def test_a_callback_that_returns_junk_is_refused(junk):
+    """After its epoch, whose weights stay; the callbacks before it were called, those after not."""
+    X, Y = problem()
+    net, same = (dense((3, 6, 2), ("tanh", "identity")) for _ in range(2))
+    called = []
+
+    def answer(state):
+        return junk if state.epoch == 2 else False
+
+    listeners = [lambda state: called.append(1), answer, lambda state: called.append(2)]
+    with pytest.raises(TypeError, match=r"must return True \(stop\), False or None, .*answer"):
+        net.fit(X, Y, epochs=5, callbacks=listeners)
+    same.fit(X, Y, epochs=2)
+    assert np.array_equal(net.theta, same.theta)
+    assert called == [1, 2, 1]
+    assert len(net.history["loss"]) == 2
+    net.fit(X, Y, epochs=1)
+
+
 def test_divergence_restores_the_start_of_the_epoch():
     X, Y = problem(40)
     net = dense((3, 6, 6, 2), ("relu", "relu", "identity"), dtype="float32")

@@ -12,7 +12,14 @@ from deltarule import _settings, _validation
 from deltarule import metrics as metrics_module
 from deltarule._architecture import output_activation
 from deltarule._validation import Array, Data
-from deltarule.losses import BinaryCrossEntropy, CrossEntropy, GaussianNLL, Loss
+from deltarule.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    GaussianNLL,
+    Hinge,
+    Loss,
+    Quantile,
+)
 
 if TYPE_CHECKING:
     from deltarule._network import Network
@@ -50,11 +57,11 @@ def of_predictions(
     predicted.flags.writeable = False  # a metric reads: one that sorts must not sort for the next
     true = y.view()
     true.flags.writeable = False
+    activation = output_activation(network._layers)
     result: dict[str, float] = {}
     for key, metric in metrics.items():
         if metric in _OF_PROBABILITIES:
-            probabilities = _probabilities(predicted, loss, output_activation(network._layers))
-            value = metric(true, probabilities, weights=weight)
+            value = _of_probabilities(metric, true, predicted, loss, weight, activation)
         elif metric in metrics_module.BY_NAME.values():
             value = metric(true, _points(predicted, loss), weights=weight)
         else:
@@ -80,8 +87,30 @@ def check(network: Network, data: Data, loss: Loss, metrics: Metrics) -> None:
                 raise ValueError(f"metrics: {key!r} does not fit the targets: {error}") from error
 
 
+def _of_probabilities(
+    metric: Callable[..., float],
+    true: Array,
+    output: Array,
+    loss: Loss,
+    weight: Array | None,
+    activation: str,
+) -> float:
+    """Return a metric of classes; several columns of yes or no are labels, not classes."""
+    yes_or_no = isinstance(loss, (BinaryCrossEntropy, Hinge)) or activation == "sigmoid"
+    multilabel = yes_or_no and true.shape[1] > 1
+    if isinstance(loss, Hinge):
+        if metric is metrics_module.log_loss:
+            raise ValueError("log_loss needs probabilities, and outputs under 'hinge' are none")
+        true = (true > 0).astype(np.float64)
+    scores = _probabilities(output, loss, activation)
+    return metric(true, scores, weights=weight, multilabel=multilabel)
+
+
 def _probabilities(output: Array, loss: Loss, activation: str) -> Array:
-    """Return class probabilities (n, n_L); logits under a cross-entropy are turned into them."""
+    """Return class probabilities (n, n_L), or what has their order and 0.5 in the middle."""
+    if isinstance(loss, Hinge):
+        margin = output.astype(np.float64)
+        return np.asarray(0.5 + 0.5 * margin / (1 + abs(margin)))
     if isinstance(loss, CrossEntropy) and activation != "softmax":
         shifted = np.exp(output - output.max(axis=1, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
@@ -91,5 +120,7 @@ def _probabilities(output: Array, loss: Loss, activation: str) -> Array:
 
 
 def _points(output: Array, loss: Loss) -> Array:
-    """Return one prediction for each target: of means and variances, the means."""
+    """Return one prediction for each target: the means of variances, the median of quantiles."""
+    if isinstance(loss, Quantile) and isinstance(loss.q, tuple) and 0.5 in loss.q:
+        return output[:, [loss.q.index(0.5)]]
     return output[:, : output.shape[1] // 2] if isinstance(loss, GaussianNLL) else output

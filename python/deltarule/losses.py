@@ -171,8 +171,10 @@ class Quantile(Loss):
     .. math:: \ell = \frac{1}{n_L} \sum_j \max(q_j r_j, (q_j - 1) r_j), \qquad r_j = y_j - a_j
 
     With one quantile every output has a target of its own. With k quantiles the network has k
-    outputs and y one column, with which each output is compared. Nothing keeps the quantiles in
-    order: where data are few they may cross.
+    outputs and y one column, with which each output is compared; metrics by name (rmse, mae, r2)
+    look at the median, if it is among them. Nothing keeps the quantiles in order: where data are
+    few they may cross. For several targets with several quantiles each, train a network for each
+    target.
 
     Parameters
     ----------
@@ -267,7 +269,7 @@ class Hinge(Loss):
     .. math:: \ell = \frac{1}{n_L} \sum_j \max(0, 1 - y_j a_j)
 
     for targets :math:`y = -1` or :math:`1` and a linear (identity) output, whose sign is the
-    decision. The metric "accuracy" is for indices and probabilities, not for these.
+    decision; metrics by name go by it.
 
     Parameters
     ----------

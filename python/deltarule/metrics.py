@@ -11,6 +11,16 @@ indices (n,) or (n, 1). ``weights`` has shape (n,).
 `accuracy`, `balanced_accuracy`, `f1`, `auc` and `log_loss` need probabilities. Asked for by name,
 or as the functions of this module, they get probabilities even where the network has a linear
 output and the loss is a cross-entropy: fit and evaluate then turn the logits into them first.
+With the loss `hinge` the sign of an output decides, and only `log_loss` is refused.
+
+Several columns are the scores of classes, of which each row has one. With ``multilabel=True`` each
+column is a yes or no of its own, `y_true` holds zeros and ones, and 0.5 decides: `accuracy` is then
+the share of rows with all labels right, the others are the mean over the labels. Asked for by name
+they take several sigmoid outputs, or several of `binary_cross_entropy` or `hinge`, for labels.
+
+With several targets `mae` and `r2` are the mean over them, as in scikit-learn; `rmse` is the root
+of the mean over all, where scikit-learn takes the mean of the roots. Of `gaussian_nll` they look at
+the means, of several quantiles at the median, if it is one of them.
 """
 
 from __future__ import annotations
@@ -84,12 +94,18 @@ def r2(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None
     return float(np.mean(np.where(varies, score, np.where(residual == 0, 1.0, 0.0))))
 
 
-def accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+def accuracy(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    multilabel: bool = False,
+) -> float:
     """Share of rows whose class is right.
 
     One column of predictions is the probability of class 1 (right if on the true side of 0.5);
     several columns are the scores of the classes (right if the largest is the true one).
-    Several labels in one row are refused: state what "right" is in a function of your own.
+    With `multilabel` a row is right if all its labels are, each on its side of 0.5.
 
     Examples
     --------
@@ -98,13 +114,24 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None 
     0.75
     >>> accuracy([2, 0], [[0.1, 0.2, 0.7], [0.3, 0.5, 0.2]])
     0.5
+    >>> accuracy([[1, 1], [0, 0]], [[0.8, 0.7], [0.1, 0.6]], multilabel=True)
+    0.5
     """
+    if multilabel:
+        labels, scores = _labels(y_true, y_pred)
+        chosen = [_chosen(scores[:, [j]]) for j in range(scores.shape[1])]
+        right = (labels == np.stack(chosen, axis=1)).all(axis=1)
+        return float(np.average(right, weights=_weights(weights, len(right))))
     true, predicted, w = _classes(y_true, y_pred, weights)
     return float(np.average(true == _chosen(predicted), weights=w))
 
 
 def balanced_accuracy(
-    y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    multilabel: bool = False,
 ) -> float:
     r"""Mean over the classes of the share of their rows that is right: a rare class counts in full.
 
@@ -118,13 +145,21 @@ def balanced_accuracy(
     >>> balanced_accuracy([0, 0, 0, 1], [0.1, 0.2, 0.3, 0.4])
     0.5
     """
+    if multilabel:
+        return _mean_over_labels(balanced_accuracy, y_true, y_pred, weights)
     true, predicted, w = _classes(y_true, y_pred, weights)
     of_class = np.bincount(true, weights=w)
     right = np.bincount(true, weights=(true == _chosen(predicted)) * (1.0 if w is None else w))
     return float(np.mean(right[of_class > 0] / of_class[of_class > 0]))
 
 
-def f1(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+def f1(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    multilabel: bool = False,
+) -> float:
     r"""Harmonic mean of precision and recall: of class 1 of two, else the mean over the classes.
 
     .. math:: F_1 = \frac{2 \, TP}{2 \, TP + FP + FN}
@@ -138,6 +173,8 @@ def f1(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None
     >>> f1([0, 1, 1, 1], [0.1, 0.9, 0.8, 0.3])
     0.8
     """
+    if multilabel:
+        return _mean_over_labels(f1, y_true, y_pred, weights)
     true, predicted, w = _classes(y_true, y_pred, weights)
     chosen, n_classes = _chosen(predicted), max(predicted.shape[1], 2)
     known = chosen >= 0
@@ -148,7 +185,13 @@ def f1(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None
     return float(scores[1] if n_classes == 2 else scores[there + said > 0].mean())
 
 
-def auc(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+def auc(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    multilabel: bool = False,
+) -> float:
     r"""Area under the ROC curve: how often a row of the class scores above a row of another.
 
     .. math::
@@ -170,6 +213,8 @@ def auc(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = Non
     >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
+    if multilabel:
+        return _mean_over_labels(auc, y_true, y_pred, weights)
     true, predicted, w = _classes(y_true, y_pred, weights)
     w = np.ones(len(true)) if w is None else w
     if predicted.shape[1] <= 2:
@@ -178,7 +223,13 @@ def auc(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = Non
     return float(np.mean(areas))
 
 
-def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None = None) -> float:
+def log_loss(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    multilabel: bool = False,
+) -> float:
     r"""Mean negative logarithm of the probability given to the true class.
 
     .. math:: -\sum_i w_i \log p_{i, y_i} \Big/ \sum_i w_i
@@ -192,6 +243,8 @@ def log_loss(y_true: ArrayLike, y_pred: ArrayLike, *, weights: ArrayLike | None 
     >>> math.isclose(log_loss([1, 0], [0.5, 0.5]), math.log(2))
     True
     """
+    if multilabel:
+        return _mean_over_labels(log_loss, y_true, y_pred, weights)
     dtype = numbers("y_pred", y_pred).dtype
     true, predicted, w = _classes(y_true, y_pred, weights)
     if ((predicted < 0) | (predicted > 1)).any():
@@ -265,18 +318,60 @@ def _classes(
             f"y_true must hold class indices ({len(predicted)},) or rows of {n_columns}, "
             f"got shape {true.shape}"
         )
+    w = _weights(weights, len(true))
     if true.shape[1] == 1:
         indices, n_classes = true[:, 0], max(n_columns, 2)
-    elif ((true > 0.5).sum(axis=1) > 1).any():
-        raise ValueError("y_true must have one class in every row, got a row with several labels")
     else:
-        indices, n_classes = true.argmax(axis=1).astype(np.float64), n_columns
+        indices, n_classes = _class_of(true, w).astype(np.float64), n_columns
     wrong = ~((indices >= 0) & (indices < n_classes) & (indices == np.floor(indices)))
     if wrong.any():
         row = int(wrong.argmax())
         expected = f"class indices from 0 to {n_classes - 1}"
         raise ValueError(f"y_true must hold {expected}, got {indices[row]:g} at row {row}")
-    return indices.astype(np.int64), predicted, _weights(weights, len(true))
+    return indices.astype(np.int64), predicted, w
+
+
+def _class_of(true: Floats, w: Floats | None) -> NDArray[np.int64]:
+    """Return the class (n,) of rows of probabilities, which must have one where they count."""
+    several = (true > 0.5).sum(axis=1) > 1
+    none = (true <= 0).all(axis=1) & (True if w is None else w > 0)
+    if several.any() or none.any():
+        found = "several labels" if several.any() else "none"
+        raise ValueError(
+            f"y_true must have one class in every row, got a row with {found}; multilabel=True "
+            "takes any number"
+        )
+    classes: NDArray[np.int64] = true.argmax(axis=1)
+    return classes
+
+
+def _labels(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return labels and scores (n, k), of the dtypes that they have."""
+    true, predicted = (
+        array[:, np.newaxis] if array.ndim == 1 else array
+        for array in (numbers("y_true", y_true), numbers("y_pred", y_pred))
+    )
+    if true.shape != predicted.shape or true.ndim != 2 or 0 in true.shape:
+        raise ValueError(
+            "y_true and y_pred must both have shape (n, labels), none zero, "
+            f"got {true.shape} and {predicted.shape}"
+        )
+    wrong = (true != 0) & (true != 1)
+    if wrong.any():
+        i, j = np.argwhere(wrong)[0]
+        raise ValueError(f"y_true must hold labels 0 or 1, got {true[i, j]} at row {i}, column {j}")
+    return true, predicted
+
+
+def _mean_over_labels(
+    metric: Callable[..., float],
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    weights: ArrayLike | None,
+) -> float:
+    true, predicted = _labels(y_true, y_pred)
+    each = zip(true.T, predicted.T, strict=True)
+    return float(np.mean([metric(label, score, weights=weights) for label, score in each]))
 
 
 def resolve(metrics: Any) -> dict[str, Callable[..., float]]:
