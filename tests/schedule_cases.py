@@ -76,7 +76,7 @@ def by_epoch(epoch):
 
 
 # Those with a state.
-PLATEAU = schedules.ReduceOnPlateau(0.05, 0.5, patience=1, tol=0.02, minimum=0.001)
+PLATEAU = schedules.ReduceOnPlateau(0.05, 0.5, patience=2, tol=0.05, minimum=0.001)
 STATEFUL = {
     "plateau": PLATEAU,
     "warm_plateau": schedules.WarmUp(PLATEAU, steps=8),

@@ -67,7 +67,7 @@ def test_run_time_requirements():
 def test_public_names():
     assert sorted(dr.__all__) == sorted(set(dr.__all__))
     assert all(hasattr(dr, name) for name in dr.__all__)
-    for module in ("losses", "optimizers", "initializers", "metrics", "callbacks"):
+    for module in ("losses", "optimizers", "schedules", "initializers", "metrics", "callbacks"):
         public = getattr(dr, module)
         assert public.__doc__
         assert public.__all__

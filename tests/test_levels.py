@@ -28,6 +28,7 @@ RESULTS = """
     sys.path.insert(0, sys.argv[1])
     import deltarule as dr
     from helpers import ACTIVATIONS, VALID, dense, rng, targets
+    from schedule_cases import PURE
 
     found = {}
 
@@ -58,6 +59,13 @@ RESULTS = """
                   sample_weight=rng(width, 2).uniform(0, 2, 71), batch_size=33)
             found[f"{dtype} {width} wide one row"] = net.predict(X[:1].astype(dtype))
 
+    def rates(dtype):
+        for name, (schedule, _) in PURE.items():
+            X, y = rng(1).normal(size=(23, 5)), rng(2).normal(size=(23, 3))
+            net = dense((5, 9, 3), ("tanh", "identity"), dtype=dtype)
+            net.fit(X, y, optimizer=dr.SGD(schedule), epochs=2, batch_size=8, seed=1)
+            found[f"{dtype} rates {name}"] = net.theta
+
     def estimators(dtype):
         from deltarule.sklearn import MLPRegressor
 
@@ -73,6 +81,7 @@ RESULTS = """
     for dtype in ("float32", "float64"):
         pairs(dtype)
         widths(dtype)
+        rates(dtype)
         if importlib.util.find_spec("sklearn"):
             estimators(dtype)
     np.savez(sys.argv[2], **found)

@@ -154,17 +154,14 @@ def test_the_present_rate_is_in_the_progress_of_the_core():
         assert trainer._core.progress["learning_rate"] == last
 
 
-def test_the_rates_are_drawn_in_a_panel_of_their_own():
+def test_the_rates_are_drawn_in_a_panel_of_their_own(tmp_path):
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
     history = fitted(schedules.Exponential(0.1, 0.8)).history
     axes = history.plot(ax=Figure().subplots()).figure.axes
     assert len(axes) == 1  # a figure of the user's own shows the losses alone
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    panels = history.plot().figure.axes
+    panels = history.plot(tmp_path / "rates.png").figure.axes
     assert [ax.get_ylabel() for ax in panels] == ["loss", "learning_rate"]
     assert panels[1].get_yscale() == "log"
 

@@ -1,8 +1,8 @@
-"""The same steps as PyTorch's optimisers, in float64, where both have the same rule.
+"""The same steps as PyTorch's optimisers and schedules, in float64, where both have the same rule.
 
 Not among the tests that pytest collects: `nox -s torch` installs PyTorch and runs it. Lion and
 iRprop+ are not in PyTorch (its Rprop takes no step back); clipping by norm divides by the norm plus
-1e-6 there.
+1e-6 there. Its OneCycleLR makes the last step the end, so that it has one step more.
 """
 
 import numpy as np
@@ -90,3 +90,73 @@ def test_steps_agree_with_pytorch(name):
                 values[:] = tensor.numpy()
         trainer.apply(drift(net.theta, k))
         assert close(net.theta, theta, 1e-10), f"step {k}"
+
+
+def last_first(total, warm_up):
+    """PyTorch's pct_start for the same turn: it counts from 1."""
+    return (warm_up * total + 1) / (total + 1)
+
+
+def warmed_up(optimizer, lr_scheduler):
+    first = lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=7)
+    then = lr_scheduler.CosineAnnealingLR(optimizer, T_max=33)
+    return lr_scheduler.SequentialLR(optimizer, [first, then], milestones=[7])
+
+
+S = dr.schedules
+SCHEDULES = {  # name: ours, what makes PyTorch's
+    "step": (S.StepDecay(0.2, 0.5, every=7), lambda o, t: t.StepLR(o, 7, gamma=0.5)),
+    "exponential": (S.Exponential(0.2, 0.95), lambda o, t: t.ExponentialLR(o, 0.95)),
+    "cosine": (
+        S.Cosine(0.2, final=0.01, steps=40), lambda o, t: t.CosineAnnealingLR(o, 40, eta_min=0.01),
+    ),
+    "restarts": (
+        S.Cosine(0.2, final=0.01, steps=70, restarts=2, t_mult=2.0),
+        lambda o, t: t.CosineAnnealingWarmRestarts(o, 10, T_mult=2, eta_min=0.01),
+    ),
+    "one_cycle": (
+        S.OneCycle(0.2, steps=40, pct_start=0.35, div_factor=10.0, final_div_factor=100.0),
+        lambda o, t: t.OneCycleLR(
+            o, 0.2, total_steps=41, pct_start=last_first(40, 0.35), div_factor=10.0,
+            final_div_factor=100.0, cycle_momentum=False,
+        ),
+    ),
+    "warm_up": (S.WarmUp(S.Cosine(0.2, steps=33), steps=7, start=0.02), warmed_up),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # SequentialLR calls its own parts the old way
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_rates_agree_with_pytorch(name):
+    ours, make = SCHEDULES[name]
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
+    scheduler = make(optimizer, torch.optim.lr_scheduler)
+    net = dense((1, 1), ("identity",))
+    trainer = dr.Trainer(net, optimizer=dr.SGD(ours))
+    for k in range(40):
+        net.theta[:] = 0
+        trainer.apply(-np.ones(2))
+        assert close(net.theta[0], optimizer.param_groups[0]["lr"], 1e-10), f"step {k}"
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_plateaus_agree_with_pytorch(patience):
+    """PyTorch waits for one epoch more than its patience."""
+    g = rng(1)
+    X, Y = g.uniform(-1, 1, (40, 5)), g.normal(size=(40, 2))
+    ours = S.ReduceOnPlateau(0.5, 0.6, patience=patience, minimum=0.02)
+    trainer = dr.Trainer(dense(SIZES, NAMES, dropout=0.2), optimizer=dr.SGD(ours))
+    history = trainer.run(X, Y, epochs=80, batch_size=8)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.6, patience=patience - 1, threshold=0.0, threshold_mode="abs",
+        min_lr=0.02,
+    )  # fmt: skip
+    expected = []
+    for loss in history["loss"]:
+        expected.append(optimizer.param_groups[0]["lr"])
+        scheduler.step(loss)
+    assert len(set(expected)) > 3
+    assert close(history["learning_rate"], expected, 1e-10)

@@ -61,6 +61,8 @@ template <class T> double Trainer<T>::penalty(double total, Team &team) {
 
 template <class T> double Trainer<T>::rate_of(std::int64_t step) const {
     const OptimizerSpec &spec = optimizer_.spec();
+    if (spec.schedule.is_constant())
+        return spec.learning_rate;
     const bool sampled = spec.schedule.kind == ScheduleKind::sampled;
     return learning_rate(spec.schedule, sampled ? state.sampled_rate : spec.learning_rate, step,
                          horizon_, state.plateau.reductions);

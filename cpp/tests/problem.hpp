@@ -127,6 +127,14 @@ template <class T> void put_codes(Table<T> &X, Index n_levels = 900) {
     }
 }
 
+inline deltarule::ScheduleSpec waves() {
+    return {.kind = deltarule::ScheduleKind::cosine,
+            .steps = 90,
+            .restarts = 2,
+            .t_mult = 1.5,
+            .warm_up_steps = 5};
+}
+
 inline std::vector<deltarule::OptimizerSpec> optimizers() {
     using deltarule::OptimizerKind;
     return {{.kind = OptimizerKind::sgd, .learning_rate = 0.05},
@@ -139,7 +147,8 @@ inline std::vector<deltarule::OptimizerSpec> optimizers() {
             {.kind = OptimizerKind::adagrad, .initial_accumulator = 0.1, .clip_value = 0.01},
             {.kind = OptimizerKind::nadam, .clip_norm = 0.2, .clip_value = 0.05},
             {.kind = OptimizerKind::lion, .learning_rate = 0.001, .weight_decay = 0.1},
-            {.kind = OptimizerKind::irprop_plus, .l2 = 0.01}};
+            {.kind = OptimizerKind::irprop_plus, .l2 = 0.01},
+            {.kind = OptimizerKind::adam, .schedule = check::waves()}};
 }
 
 // Whether two trainers stand at the same place with the same bits.

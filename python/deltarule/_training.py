@@ -136,7 +136,8 @@ class Trainer:
             If the network is being trained by another call.
         """
         network = self.network
-        self._require_rate()
+        if self._asks_for_rate:
+            self._require_rate()
         if sample_weight is None and network._lock.acquire(blocking=False):
             try:
                 loss = self._core.step_small(Xb, yb)
@@ -161,8 +162,8 @@ class Trainer:
         return loss if math.isfinite(loss) else self._refuse_loss(loss)
 
     def _require_rate(self) -> None:
-        """Ask for the first rate, before a single step."""
-        if self._asks_for_rate and self._core.sampled_epoch < 0:
+        """Ask the callable for its first rate, before a single step."""
+        if self._core.sampled_epoch < 0:
             self._sample_rate()
 
     def _sample_rate(self) -> None:
@@ -215,7 +216,8 @@ class Trainer:
         if loss is None and isinstance(self.optimizer, optimizers.IRpropPlus):
             raise ValueError("loss must be given for an IRpropPlus: that of the gradient")
         value = 0.0 if loss is None else _settings.real("loss", loss, low=-math.inf)
-        self._require_rate()
+        if self._asks_for_rate:
+            self._require_rate()
         network._begin_training()
         try:
             applied = self._core.apply(native, value)

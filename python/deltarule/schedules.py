@@ -6,7 +6,8 @@ the first update of a trainer uses :math:`s = 0`, and every update, also of ``tr
 epoch's start again. In weight decay, :math:`\eta` is the rate of the step too.
 
 Some schedules have an end, :math:`T` steps long: ``steps=``, or with ``steps=None`` the whole
-planned run, which is `epochs` times the batches of an epoch. `epochs` of ``trainer.run`` is a total
+planned run, which is `epochs` times the batches of an epoch (those without weight, which make no
+step, included). `epochs` of ``trainer.run`` is a total
 since the trainer was made, so a resumed run with the same arguments has the same rates; one with
 more epochs has a longer schedule. A time limit, or another rule that stops the run early, does not
 shorten it. :math:`t = \min(s / T, 1)`: after its end a schedule keeps its last value, which the

@@ -22,7 +22,7 @@ struct OptimizerSpec {
 
     OptimizerKind kind = OptimizerKind::sgd;
     double learning_rate = 0.01; // irprop_plus: the first step of each parameter
-    ScheduleSpec schedule;       // what becomes of it; irprop_plus has none
+    ScheduleSpec schedule = {};  // what becomes of it; irprop_plus has none
     double momentum = 0;         // sgd, rmsprop
     bool nesterov = false;       // sgd
     double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;

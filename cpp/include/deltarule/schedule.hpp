@@ -37,6 +37,7 @@ struct ScheduleSpec {
     std::int64_t warm_up_steps = 0; // before any of them
     double warm_up_start = 0;
 
+    bool is_constant() const { return kind == ScheduleKind::constant && warm_up_steps == 0; }
     bool needs_horizon() const {
         const bool has_end = kind == ScheduleKind::cosine || kind == ScheduleKind::one_cycle ||
                              kind == ScheduleKind::cos_log4;
