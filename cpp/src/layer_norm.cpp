@@ -90,8 +90,8 @@ void LayerNorm<T>::forward(const Numbers<T> &p, Columns<const T> in, const Slot<
                            const Pass &) const {
     using V = P<T>;
     const T *gamma = p.theta, *beta = gamma + outputs;
-    const V floor = simd::broadcast<V>(
-        std::max(static_cast<T>(epsilon), std::numeric_limits<T>::min()));
+    const V floor =
+        simd::broadcast<V>(std::max(static_cast<T>(epsilon), std::numeric_limits<T>::min()));
     for (Index j = 0; j < n; j += kLanes<T>) {
         const Index count = std::min<Index>(kLanes<T>, n - j);
         const V mean = means<T>(count, outputs, [&](Index q) {
@@ -117,8 +117,8 @@ void LayerNorm<T>::forward(const Numbers<T> &p, Columns<const T> in, const Slot<
             const V m = mean_of[q], s = inverse_of[q];
             for (Index i = 0; i < outputs; i += kLanes<T>) {
                 const V normed = simd::mul(simd::sub(simd::load<V>(x + i), m), s);
-                simd::store(a + i, simd::madd(simd::load<V>(gamma + i), normed,
-                                              simd::load<V>(beta + i)));
+                simd::store(a + i,
+                            simd::madd(simd::load<V>(gamma + i), normed, simd::load<V>(beta + i)));
             }
         }
     }

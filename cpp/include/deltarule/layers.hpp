@@ -36,8 +36,12 @@ template <class T> struct Slot {
     // The same, from column j on.
     Slot from(Index j) const {
         const auto shift = [j](Columns<T> c) { return c ? Columns<T>{c.column(j), c.ld} : c; };
-        return {shift(z),    shift(a),    shift(delta),
-                shift(mask), shift(skip), mean ? mean + j : nullptr,
+        return {shift(z),
+                shift(a),
+                shift(delta),
+                shift(mask),
+                shift(skip),
+                mean ? mean + j : nullptr,
                 inverse ? inverse + j : nullptr};
     }
 };

@@ -39,8 +39,8 @@ struct LayerLayout {
 template <class T> class Network {
   public:
     // Draws the initial weights from (seed, Stream::initial_weights), those of an Embedding normal
-    // with deviation 1/√dimension; biases start at zero, norms at γ = 1, β = 0. Throws std::invalid_argument for a list of
-    // layers that is no network.
+    // with deviation 1/√dimension; biases start at zero, norms at γ = 1, β = 0. Throws
+    // std::invalid_argument for a list of layers that is no network.
     Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::uint64_t seed);
 
     Index n_inputs() const { return n_inputs_; }
