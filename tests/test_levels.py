@@ -66,6 +66,17 @@ RESULTS = """
             net.fit(X, y, optimizer=dr.SGD(schedule), epochs=2, batch_size=8, seed=1)
             found[f"{dtype} rates {name}"] = net.theta
 
+    def blocks(dtype):
+        for width in (1, 3, 16, 17, 64, 257):
+            X, y = rng(width).normal(size=(71, width)), rng(width, 1).normal(size=(71, 3))
+            inside = [dr.LayerNorm(), dr.Dense(width + 1, "silu"), dr.Dense(width)]
+            layers = [dr.Input(width), dr.Residual([dr.Residual(inside), dr.Dropout(0.2)])]
+            layers += [dr.Dense(40), dr.LayerNorm(), dr.Activation("tanh"), dr.Dense(3)]
+            net = dr.Network(layers, dtype=dtype, seed=width)
+            train(f"{dtype} {width} wide blocks sgd", net, X, y, dr.SGD(0.01, momentum=0.9),
+                  epochs=2, batch_size=33)
+            found[f"{dtype} {width} wide blocks one row"] = net.predict(X[:1].astype(dtype))
+
     def estimators(dtype):
         from deltarule.sklearn import MLPRegressor
 
@@ -82,6 +93,7 @@ RESULTS = """
         pairs(dtype)
         widths(dtype)
         rates(dtype)
+        blocks(dtype)
         if importlib.util.find_spec("sklearn"):
             estimators(dtype)
     np.savez(sys.argv[2], **found)

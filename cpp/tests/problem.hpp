@@ -106,6 +106,32 @@ template <class T> std::shared_ptr<deltarule::Network<T>> large_network() {
     return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
 }
 
+// Residuals, one in another, with norms inside and around them.
+template <class T>
+std::shared_ptr<deltarule::Network<T>> residual_network(Index units = 21, Index inside = 13) {
+    using Spec = deltarule::LayerSpec;
+    const auto dense = [](Index width, const std::string &activation) {
+        return Spec{.kind = "dense",
+                    .units = width,
+                    .activation = activation,
+                    .initializer = "glorot_uniform"};
+    };
+    const Spec norm{.kind = "layer_norm"}, keep{.kind = "keep"}, add{.kind = "add"};
+    const std::vector<Spec> specs = {dense(units, "tanh"),
+                                     keep,
+                                     norm,
+                                     dense(inside, "silu"),
+                                     {.kind = "dropout", .rate = 0.25},
+                                     keep,
+                                     dense(inside, "tanh"),
+                                     add,
+                                     dense(units, "identity"),
+                                     add,
+                                     norm,
+                                     dense(Problem<T>::kOutputs, "identity")};
+    return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
+}
+
 // Tables for two inputs, one of them of several tiles, before dense layers.
 template <class T>
 std::shared_ptr<deltarule::Network<T>> coded_network(Index units = 21, Index n_levels = 900) {
@@ -119,7 +145,7 @@ std::shared_ptr<deltarule::Network<T>> coded_network(Index units = 21, Index n_l
     return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
 }
 
-// Rows for it.
+// Rows for coded_network.
 template <class T> void put_codes(Table<T> &X, Index n_levels = 900) {
     for (Index row = 0; row < X.rows(); ++row) {
         X(row, 4) = T(row * row % n_levels);

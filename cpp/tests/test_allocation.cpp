@@ -115,6 +115,8 @@ TEST(steps_of_a_run_allocate_nothing) {
             run(check::small_network<double>("silu"), optimizer, batch_size);
             run(check::coded_network<float>(), optimizer, batch_size);
             run(check::coded_network<double>(), optimizer, batch_size);
+            run(check::residual_network<float>(), optimizer, batch_size);
+            run(check::residual_network<double>(), optimizer, batch_size);
         }
 }
 
@@ -138,7 +140,8 @@ TEST(steps_with_a_loss_from_outside_allocate_nothing) {
 }
 
 TEST(steps_of_threads_allocate_nothing) {
-    for (const auto &network : {check::large_network<float>(), check::coded_network<float>(401)}) {
+    for (const auto &network : {check::large_network<float>(), check::coded_network<float>(401),
+                                check::residual_network<float>(401, 370)}) {
         Problem<float> problem(512);
         if (network->embedding())
             check::put_codes(problem.X);

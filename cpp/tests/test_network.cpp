@@ -289,6 +289,49 @@ TEST(dropout_only_in_training) {
                                            : std::isnan(w.slots[0].a.data[i]));
 }
 
+TEST(a_residual_keeps_what_lies_there) {
+    const Network<float> network(
+        5,
+        {plain("keep"), dense(5), plain("add"), plain("keep"), plain("layer_norm"), plain("add")},
+        0);
+    const Workspace<float> w(network, 3, 0, Keep::gradient);
+    CHECK(w.slots[0].a.data == w.input.data && w.slots[3].a.data == w.slots[2].a.data);
+    CHECK(w.slots[2].skip.data == w.input.data && w.slots[5].skip.data == w.slots[3].a.data);
+    CHECK(w.slots[0].skip.data == w.slots[2].delta.data);
+    CHECK(w.slots[3].skip.data == w.slots[5].delta.data);
+    CHECK(w.slots[3].delta.data != w.slots[2].delta.data);
+}
+
+// What lies behind the units of a column never reaches them.
+TEST(a_norm_reads_its_units_alone) {
+    const auto run = []<class T>(T, Index units) {
+        const Network<T> network(units, {plain("layer_norm"), plain("layer_norm")}, 0);
+        const auto results = [&](T behind) {
+            Workspace<T> w(network, 20, 0, Keep::everything);
+            for (const Columns<T> &c : {w.input, w.slots[1].delta})
+                for (Index j = 0; j < 20; ++j) {
+                    std::fill_n(c.column(j), c.ld, behind);
+                    check::Random(static_cast<std::uint64_t>(j)).fill(c.column(j), units);
+                }
+            Buffer<T> gradient(network.n_parameters());
+            network.forward(w, 0, 20, Pass{}, w.scratch(0));
+            network.backward(w, 0, 20, Pass{}, true, w.scratch(0));
+            network.gradient(w, 0, 20, {gradient.data(), false, {}}, 0, 1, w.scratch(0));
+            std::vector<T> all(gradient.data(), gradient.data() + gradient.size());
+            for (const Columns<T> &c : {w.slots[1].a, w.input_gradient})
+                for (Index j = 0; j < 20; ++j)
+                    all.insert(all.end(), c.column(j), c.column(j) + units);
+            return all;
+        };
+        const std::vector<T> expected = results(0), found = results(check::kNan<T>);
+        CHECK(same_bits(found.data(), expected.data(), static_cast<Index>(found.size())));
+    };
+    for (const Index units : {1, 3, 4, 7, 9, 15, 16, 17, 30, 33}) {
+        run(float(), units);
+        run(double(), units);
+    }
+}
+
 TEST(lists_that_are_no_network_are_refused) {
     const auto run = []<class T>(T) {
         CHECK(throws<T>(0, {dense(1)}) && throws<T>(3, {}) && throws<T>(3, {plain("convolution")}));
@@ -305,6 +348,13 @@ TEST(lists_that_are_no_network_are_refused) {
         CHECK(throws<T>(3, {embedding({0}, {0}, 1)}) && throws<T>(3, {embedding({0}, {2}, 0)}));
         const Index most = Index{1} << std::numeric_limits<T>::digits;
         CHECK(throws<T>(3, {embedding({0}, {most + 1}, 1)}));
+        const LayerSpec keep = plain("keep"), add = plain("add");
+        CHECK(!throws<T>(3, {keep, dense(3), keep, dense(3), add, add, dense(2)}));
+        CHECK(throws<T>(3, {keep, dense(3)}) && throws<T>(3, {dense(3), add}));
+        CHECK(throws<T>(3, {keep, dense(3), add, add}) && throws<T>(3, {keep, dense(2), add}));
+        CHECK(throws<T>(3, {keep, keep, dense(3), add}) && throws<T>(3, {keep, keep, dense(3)}));
+        CHECK(throws<T>(3, {keep, plain("standardize"), add}));
+        CHECK(throws<T>(3, {keep, plain("rescale"), add}));
     };
     run(float());
     run(double());
