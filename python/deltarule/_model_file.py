@@ -2,9 +2,9 @@
 
 The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
 has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
-(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension). How a layer
-is trained (l1, l2, learning_rate_factor) is in the JSON where it is not the default. ``_file`` knows
-the container.
+(n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension). The entry of
+a layer says how it is trained (l1, l2, learning_rate_factor) where that is not the default.
+``_file`` knows the container.
 """
 
 from __future__ import annotations
