@@ -421,19 +421,9 @@ def clipped(g, clip_norm=None, clip_value=None):
 
 
 def step(
-    theta,
-    sizes,
-    activations,
-    X,
-    Y,
-    loss,
-    optimizer,
-    w=None,
-    l2=0.0,
-    weight_decay=0.0,
-    layers=None,
+    theta, sizes, activations, X, Y, loss, optimizer, w=None, layers=None, l2=0.0, weight_decay=0.0,
     **clips,
-):
+):  # fmt: skip
     """One step in place: gradient, clipping, penalties, decay of the weights, update.
 
     `layers` holds for each layer l1 and l2, which are added to the loss, and the factor of its

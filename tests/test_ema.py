@@ -268,14 +268,15 @@ def test_ctrl_c_inside_an_epoch_leaves_the_average():
 
 
 def test_a_diverged_epoch_goes_back_with_both():
-    """To the end of the third epoch; the fourth sees weights that are too large."""
+    """To the end of the third epoch; the last batch of the fourth has targets that are too large."""
     trainer, expected = make(optimizer="sgd"), make(optimizer="sgd")
-    weight = np.ones(60)
     for each in (trainer, expected):
         each.run(**RUN, epochs=3)
-    huge = {**RUN, "y": Y * 1e200}
-    with pytest.raises(dr.DivergenceError):
-        trainer.run(**huge, epochs=6, sample_weight=weight)
+    huge = Y.copy()
+    huge[-1] = 1e200
+    with pytest.raises(dr.DivergenceError) as caught:
+        trainer.run(X, huge, epochs=6, batch_size=16, shuffle=False)
+    assert (caught.value.epoch, caught.value.step) == (4, 16)
     assert np.array_equal(trainer.network.theta, expected.network.theta)
     for each in (trainer, expected):
         each.use_raw()

@@ -1,4 +1,4 @@
-"""How each layer is trained: penalties, a learning-rate factor, and layers that are frozen."""
+"""How each layer is trained: its penalties, its learning-rate factor, and frozen layers."""
 
 import copy
 import pickle

@@ -51,12 +51,14 @@ RESULTS = """
         for width in (*range(1, 21), 33, 64, 70, 257):
             X, y = rng(width).normal(size=(71, width)), rng(width, 1).normal(size=(71, 3))
             layers = [dr.Input(width), dr.Standardize(), dr.Dense(width, "tanh"), dr.Dropout(0.2)]
-            net = dr.Network([*layers, dr.Dense(2 * width + 1, "silu"), dr.Dense(3), dr.Rescale()],
-                             dtype=dtype, seed=width)
+            layers += [dr.Dense(2 * width + 1, "silu", l1=1e-4, learning_rate_factor=0.5),
+                       dr.Dense(3, l2=1e-3), dr.Rescale()]
+            net = dr.Network(layers, dtype=dtype, seed=width)
             optimizer = (dr.SGD(0.01, momentum=0.9, nesterov=True, l2=1e-3),
                          dr.Adam(0.01, weight_decay=1e-2))[width % 2]
             train(f"{dtype} {width} wide {optimizer.name}", net, X, y, optimizer, epochs=2,
-                  sample_weight=rng(width, 2).uniform(0, 2, 71), batch_size=33)
+                  sample_weight=rng(width, 2).uniform(0, 2, 71), batch_size=33,
+                  ema=(None, 0.9, 0.5)[width % 3])
             found[f"{dtype} {width} wide one row"] = net.predict(X[:1].astype(dtype))
 
     def rates(dtype):

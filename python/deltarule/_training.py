@@ -266,7 +266,7 @@ class Trainer:
         keep_best : bool, default False
             Keep a copy of the parameters at the end of the best epoch, for `restore_best`. Epochs
             that end in runs without it are not candidates. The run itself restores nothing, so a
-            paused one goes on with the same bits.
+            paused one goes on with the same bits. With `ema` the copy is of the average.
         batch_size, shuffle, sample_weight, validation_data, validation_fraction, metrics, tol, \
 patience, monitor, max_seconds, n_threads, callbacks, progress
             As in ``Network.fit``; `max_seconds` is a limit of this call, and `validation_fraction`
