@@ -79,8 +79,14 @@ def test_one_file_is_replaced(tmp_path):
 
 
 def test_only_files_of_the_pattern_are_deleted(tmp_path):
-    others = ["run-1.safetensors", "run-000001.safetensors", "run-0000x.safetensors",
-              "xrun-00001.safetensors", "run-00001.safetensors.bak", "model.safetensors"]  # fmt: skip
+    others = [
+        "run-1.safetensors",
+        "run-000001.safetensors",
+        "run-0000x.safetensors",
+        "xrun-00001.safetensors",
+        "run-00001.safetensors.bak",
+        "model.safetensors",
+    ]
     for name in others:
         (tmp_path / name).write_bytes(b"mine")
     (tmp_path / "run-00777.safetensors").mkdir()
@@ -212,7 +218,7 @@ def test_nothing_to_go_on_from_is_a_new_fit(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):  # mistyped, more likely
         fit(network(), resume_from=tmp_path / "nowhere" / PATTERN)
     for wrong in (3, b"x", ["a"]):
-        with pytest.raises(TypeError, match="resume_from must be a str or os.PathLike"):
+        with pytest.raises(TypeError, match=r"resume_from must be a str or os\.PathLike"):
             fit(network(), resume_from=wrong)
 
 

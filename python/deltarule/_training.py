@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -284,6 +285,14 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
             monitor=monitor,
         )
         return self._train(data, settings)
+
+    def _resumed(self, resume_from: Any) -> AbstractContextManager[None]:
+        """Return the context of a fit that goes on from a checkpoint, if it is asked to."""
+        if resume_from is None:
+            return nullcontext()
+        from deltarule import _resuming
+
+        return _resuming.resumed(self, resume_from)
 
     def _train(self, data: RunData, settings: RunSettings) -> History:
         self.network._begin_training()
