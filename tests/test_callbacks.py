@@ -515,8 +515,8 @@ def test_the_callbacks_come_when_they_are_used():
     modules = run_python("import deltarule, json, sys; print(json.dumps(sorted(sys.modules)))")
     assert not {"deltarule._checkpointing", "deltarule._csv_logger", "csv"} & {*modules}
     assert dr.callbacks.Checkpoint is Checkpoint
-    with pytest.raises(AttributeError, match="no attribute 'Chekpoint'"):
-        dr.callbacks.Chekpoint  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'EarlyStopping'"):
+        dr.callbacks.EarlyStopping  # noqa: B018
 
 
 def test_two_processes_with_one_folder_lose_nothing(tmp_path):
