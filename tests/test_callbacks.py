@@ -97,6 +97,19 @@ def test_only_files_of_the_pattern_are_deleted(tmp_path):
     assert (tmp_path / "run-1.safetensors").read_bytes() == b"mine"
 
 
+def test_what_kills_left_is_deleted_when_it_is_old(tmp_path):
+    old, new, other = (
+        tmp_path / name
+        for name in (f".deltarule-{'a' * 16}.tmp", f".deltarule-{'b' * 16}.tmp", ".deltarule-x.tmp")
+    )
+    for path in (old, new, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (time.time() - 4000,) * 2)
+    fit(network(), epochs=1, callbacks=[Checkpoint(tmp_path / "last")])
+    assert names(tmp_path) == sorted([new.name, other.name, "last"])
+
+
 def test_not_too_often(tmp_path):
     checkpoint = Checkpoint(tmp_path / PATTERN, keep=None, every_seconds=1000)
     fit(network(), callbacks=[checkpoint])
@@ -217,6 +230,8 @@ def test_nothing_to_go_on_from_is_a_new_fit(tmp_path):
         assert np.array_equal(net.theta, plain.theta)
     with pytest.raises(FileNotFoundError, match="nowhere"):  # mistyped, more likely
         fit(network(), resume_from=tmp_path / "nowhere" / PATTERN)
+    with pytest.raises(ValueError, match="resume_from must name a file"):
+        fit(network(), resume_from="")
     for wrong in (3, b"x", ["a"]):
         with pytest.raises(TypeError, match=r"resume_from must be a str or os\.PathLike"):
             fit(network(), resume_from=wrong)
@@ -499,6 +514,11 @@ def test_a_log_on_a_full_disk_or_in_no_folder(tmp_path, monkeypatch):
 
 
 # ---- callbacks of the user's own ----------------------------------------------------------------
+
+
+def test_a_class_is_no_callback():
+    with pytest.raises(TypeError, match=r"must be an object, got the class; write Checkpoint\("):
+        fit(network(), callbacks=[Checkpoint])
 
 
 @pytest.mark.parametrize("junk", [1, 0, "stop", [], np.array([True]), float("nan"), object()])
