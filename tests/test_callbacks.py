@@ -363,9 +363,9 @@ folder, n_kills = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 4))
 Y = np.tanh(X[:, :2]) + rng.normal(0, 0.3, (60, 2))
-EPOCHS = 300
+EPOCHS = 180
 
-def train(folder, *, checkpoint=True):
+def train(folder, *, checkpoint=True, tick=lambda state: None):
     net = dr.Network(
         [dr.Input(4), dr.Standardize(), dr.Dense(8, "relu"), dr.Dropout(0.2), dr.Dense(2)], seed=5
     )
@@ -374,7 +374,8 @@ def train(folder, *, checkpoint=True):
     return net, net.fit(
         X, Y, epochs=EPOCHS, batch_size=16, validation_fraction=0.25, metrics=["r2"],
         monitor="val_r2", restore_best=True, seed=7, progress=False,
-        callbacks=[saver, log] if checkpoint else (), resume_from=saver if checkpoint else None,
+        callbacks=[tick, saver, log] if checkpoint else (),
+        resume_from=saver if checkpoint else None,
     )
 
 expected, history = train(folder, checkpoint=False)
@@ -385,15 +386,20 @@ while kills < n_kills:
     run = os.path.join(folder, str(storms))
     os.mkdir(run)
     while True:
+        reader, writer = os.pipe()
         child = os.fork()
         if not child:
             try:
-                train(run)
+                train(run, tick=lambda state: os.write(writer, b".") and None)
             finally:
                 os._exit(0)
-        time.sleep(draw.uniform(0.0, 0.1))
+        os.close(writer)
+        for _ in range(draw.randrange(5)):  # epochs, however slow the machine; then in a save or so
+            os.read(reader, 1)
+        time.sleep(draw.uniform(0.0, 0.015))
         os.kill(child, signal.SIGKILL)
         was_killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        os.close(reader)
         files = [name for name in os.listdir(run) if name.startswith("run-")]
         reached.update(files)
         kills += was_killed
@@ -417,7 +423,7 @@ print(json.dumps({"kills": kills, "storms": storms, "reached": len(reached)}))
 def test_a_storm_of_kills_ends_in_the_uninterrupted_bits(tmp_path):
     told = run_python(STORM, tmp_path, 100, env={"OPENBLAS_NUM_THREADS": "1"}, timeout=600)
     assert told["kills"] >= 100
-    assert told["reached"] > 10  # the kills hit different epochs
+    assert told["reached"] > 30  # the kills hit different epochs
 
 
 # ---- the CSV file -------------------------------------------------------------------------------
