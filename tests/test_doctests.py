@@ -1,8 +1,9 @@
-"""The examples in the docstrings of the installed package."""
+"""The examples in the docstrings of the installed package, and on the page about training."""
 
 import doctest
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,14 @@ def test_there_are_modules():
 
 @pytest.mark.parametrize("name", ["deltarule", *PYTHON_MODULES])
 def test_examples_in_docstrings(name):
-    if name == "deltarule._history":
-        pytest.importorskip("matplotlib")  # History.plot
+    if name in ("deltarule._history", "deltarule._network"):
+        pytest.importorskip("matplotlib")  # History.plot, Network.plot_flow
     failed, _ = doctest.testmod(importlib.import_module(name))
     assert failed == 0
+
+
+def test_examples_in_docs():
+    page = Path(__file__).parent.parent / "docs" / "training.md"
+    failed, attempted = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert failed == 0
+    assert attempted > 10

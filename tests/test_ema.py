@@ -268,7 +268,7 @@ def test_ctrl_c_inside_an_epoch_leaves_the_average():
 
 
 def test_a_diverged_epoch_goes_back_with_both():
-    """To the end of the third epoch; the last batch of the fourth has targets that are too large."""
+    """To the end of the third epoch: the fourth's last batch has targets that are too large."""
     trainer, expected = make(optimizer="sgd"), make(optimizer="sgd")
     for each in (trainer, expected):
         each.run(**RUN, epochs=3)

@@ -13,15 +13,19 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name, *arguments):
-    done = subprocess.run(
+def start(name, *arguments, path=""):
+    return subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
         capture_output=True,
         encoding="utf-8",
         check=False,
         timeout=300,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(path)},
     )
+
+
+def run(name, *arguments, path=""):
+    done = start(name, *arguments, path=path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -33,8 +37,8 @@ def last_number(pattern, text):
 
 def test_every_example_has_a_test():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
-        "diabetes.py", "digits.py", "fashion_mnist.py", "own_loop.py", "scikit_learn.py",
-        "watch_backpropagation.py",
+        "diabetes.py", "digits.py", "fashion_mnist.py", "own_loop.py", "plot_training.py",
+        "scikit_learn.py", "tensorboard_logging.py", "watch_backpropagation.py",
     }  # fmt: skip
 
 
@@ -73,12 +77,7 @@ def test_fashion_mnist(tmp_path):
 
 
 def test_fashion_mnist_without_data_says_where_to_get_them(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "fashion_mnist.py", "--data", tmp_path / "missing"],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    done = start("fashion_mnist.py", "--data", tmp_path / "missing")
     assert done.returncode == 2
     assert "dataset-fashion-mnist" in done.stderr
 
@@ -96,3 +95,43 @@ def test_watch_backpropagation():
         assert word in text
     before, after = map(float, re.search(r"L = (\S+) before the step, (\S+) after", text).groups())
     assert after < before
+
+
+def test_plot_training(tmp_path):
+    pytest.importorskip("matplotlib")
+    text = run("plot_training.py", tmp_path)
+    assert re.search(r"best epoch \d+ of \d+", text)
+    assert "healthy: nothing to warn of" in text
+    assert "vanishing: vanishing: delta falls" in text
+    pictures = ["flow_healthy.png", "flow_vanishing.png", "history.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == pictures
+    for name in pictures:
+        assert 5_000 < (tmp_path / name).stat().st_size < 60_000
+        assert (EXAMPLES.parent / "docs" / "images" / name).exists()
+
+
+STAND_IN = """
+class SummaryWriter:
+    def __init__(self, folder):
+        self.folder = folder
+    def add_scalar(self, key, value, epoch):
+        print("scalar", key, float(value), int(epoch))
+    def add_histogram(self, key, values, epoch):
+        print("histogram", key, values.shape, int(epoch))
+    def flush(self):
+        pass
+"""
+
+
+def test_tensorboard_logging(tmp_path):
+    """With a stand-in for the package, and without any."""
+    (tmp_path / "tensorboardX.py").write_text(STAND_IN)
+    lines = run("tensorboard_logging.py", tmp_path / "runs", path=tmp_path).splitlines()
+    assert lines[-1].startswith("50 epochs, validation R² = 0.9")
+    assert sum(line.startswith("scalar val_loss") for line in lines) == 50
+    assert "histogram layers.1.W (32, 32) 50" in lines
+    (tmp_path / "tensorboardX.py").write_text("raise ImportError")
+    (tmp_path / "torch.py").write_text("raise ImportError")
+    done = start("tensorboard_logging.py", path=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "no SummaryWriter found: pip install tensorboardX tensorboard"

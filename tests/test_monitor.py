@@ -173,6 +173,10 @@ def test_another_monitor_begins_anew():
     assert trainer.best_epoch == best
     assert trainer.history.monitor == ("val_accuracy", "max")
     trainer.restore_best()
+    # Back to the loss: no loss is below minus an accuracy, so a memory of it would be the best.
+    trainer.run(**settings | {"X": digits()[0]}, epochs=18)
+    assert trainer.best_epoch == 15 + int(np.argmin(history["val_loss"][14:18]))
+    assert history.best_epoch == int(np.argmin(history["val_loss"])) + 1
 
 
 def test_a_metric_that_raises_leaves_the_epoch_in_the_history():

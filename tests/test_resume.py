@@ -82,6 +82,8 @@ RESUME = (
     print(json.dumps(results))
 """
 )
+
+
 @pytest.mark.parametrize(
     "optimizer",
     ["adam", "momentum", "amsgrad", "rmsprop", "adagrad", "nadam", "lion", "irprop+"],

@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
@@ -104,6 +105,15 @@ def replace_file(path: str, pieces: Iterable[bytes | memoryview]) -> None:
             _replace_in(directory, target.name or ".", pieces)
         finally:
             os.close(directory)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Delete the temporaries that killed processes left in a folder more than an hour ago."""
+    for entry in os.scandir(folder):
+        with contextlib.suppress(OSError):
+            is_ours = re.fullmatch(r"\.deltarule-[0-9a-f]{16}\.tmp", entry.name)
+            if is_ours and time.time() - entry.stat(follow_symlinks=False).st_mtime > 3600:
+                Path(entry.path).unlink()
 
 
 def _replace_in(directory: int, name: str, pieces: Iterable[bytes | memoryview]) -> None:

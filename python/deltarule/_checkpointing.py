@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltarule import _settings
+from deltarule import _atomic, _settings
 
 if TYPE_CHECKING:
     from deltarule.callbacks import CallbackState
@@ -35,9 +36,9 @@ class CheckpointPath:
             )
         self.text = text
         self.is_pattern = _EPOCH in base
-        self._folder = Path(folder or ".")
+        self.folder = Path(folder or ".")
         self._before, _, self._after = base.partition(_EPOCH)
-        self._folder.stat()  # missing: said now, not after the first epoch
+        self.folder.stat()  # missing: said now, not after the first epoch
 
     def of(self, epoch: int) -> str:
         """Return the path of the file that is saved after an epoch."""
@@ -49,7 +50,7 @@ class CheckpointPath:
             return [self.text] if os.path.lexists(self.text) else []
         matching = re.compile(f"{re.escape(self._before)}(\\d{{5,}}){re.escape(self._after)}")
         found = []
-        for entry in os.scandir(self._folder):
+        for entry in os.scandir(self.folder):
             match = matching.fullmatch(entry.name)
             with contextlib.suppress(FileNotFoundError):
                 if match and entry.is_file() and self._name_of(int(match[1])) == entry.name:
@@ -69,7 +70,8 @@ class Checkpoint:
     written, the training ends with the OSError and the older files stay.
 
     A checkpoint is a model file too: ``dr.load(path)`` gives its network. What other callbacks
-    remember is not in it.
+    remember is not in it. Temporaries that kills left in the folder (``.deltarule-*.tmp``) are
+    deleted once they are an hour old.
 
     Parameters
     ----------
@@ -127,13 +129,15 @@ class Checkpoint:
         self._keep = None if keep is None else _settings.integer("keep", keep, low=1)
         self._best_only = _settings.boolean("best_only", best_only)
         self._path = CheckpointPath("path", path)
-        self._saved_at = -float("inf")
+        self._saved_at = -math.inf
 
     def __call__(self, state: CallbackState) -> None:
         """Save the trainer, if it is time."""
         if not self._is_due(state):
             return
         state.trainer.save(self._path.of(state.epoch))
+        if self._saved_at == -math.inf:
+            _atomic.remove_leftovers(self._path.folder)
         self._saved_at = time.monotonic()
         if self._path.is_pattern and self._keep is not None:
             for old in self._path.files()[self._keep :]:

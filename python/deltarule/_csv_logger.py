@@ -72,6 +72,9 @@ class CSVLogger:
                 file.write(_lines(history, self._n_epochs))
         self._n_epochs = history.n_epochs
 
+    def __repr__(self) -> str:
+        return f"CSVLogger({str(self._path)!r})"
+
     def _write_all(self, history: History) -> None:
         header = ",".join(["epoch", *history]) + "\n"
         if history is not self._history:

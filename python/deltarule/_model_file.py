@@ -3,8 +3,8 @@
 The JSON is ``{"dtype", "n_inputs", "layers", "seed", "n_steps", "cpu_level"}``, a checkpoint also
 has ``"trainer"``. Tensor ``layers.<i>.<name>`` belongs to ``net.layers[i]``: kernel
 (n_{l-1}, n_l), bias (n_l,), mean and scale (n_l,), embedding (all levels, dimension), gamma, beta,
-running_mean and running_var (n_l,). A residual is the kinds keep and add around its layers. The
-entry of a layer says how it is trained (l1, l2, learning_rate_factor) where that is not the default.
+running_mean and running_var (n_l,). A residual is the kinds keep and add around its layers. How a
+layer is trained (l1, l2, learning_rate_factor) is in its entry where that is not the default.
 ``_file`` knows the container.
 """
 

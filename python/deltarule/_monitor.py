@@ -19,12 +19,10 @@ class Monitor(NamedTuple):
 
 
 def resolve(monitor: Any, metrics: Metrics, *, validated: bool) -> Monitor | None:
-    """Return what to monitor; None for what is monitored by itself.
+    """Return what `monitor` names; None for what is monitored by itself.
 
     That is the validation loss, or without validation rows the loss.
     """
-    if monitor is None:
-        return None
     given: Any = None
     key = monitor
     if isinstance(monitor, (tuple, list)):

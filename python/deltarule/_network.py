@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,10 +19,11 @@ from deltarule._validation import Array, Data, MatrixLike, Rows
 from deltarule.metrics import resolve as resolve_metrics
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from deltarule._class_weight import ClassWeight
     from deltarule._history import History
     from deltarule._layers import Activation, ActivationName, Layer
-    from deltarule._training import Trainer
     from deltarule.callbacks import Callback, Checkpoint
     from deltarule.losses import Loss, LossFunction, LossName
     from deltarule.metrics import Metric
@@ -339,6 +339,58 @@ class Network(NetworkState):
         trace = self._core.trace(*data, loss_spec(used), self._seed, training)
         return Trace(trace, self._layers, self._core.layout())
 
+    def plot_flow(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        loss: LossName | Loss | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Axes:
+        """Draw how large activations, deltas and gradients are, layer by layer.
+
+        One pass over the rows, as `trace`: some hundred rows are enough. Zeros are left out of the
+        logarithmic panels; the last one counts them, units that are 0 in every row, and where a
+        sigmoid or tanh has less than 5 % of its largest slope. If the root mean square of delta
+        changes more than 100-fold between the output and the first layer, the picture says that it
+        vanishes or explodes. Layers that neither train nor activate are not shown. Needs
+        matplotlib, the extra ``deltarule[plot]``.
+
+        Parameters
+        ----------
+        X, y, loss
+            As in `gradient`.
+        path : str or os.PathLike, optional
+            Save the picture there, as in ``History.plot``; None makes a pyplot figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The panel of the activations; ``.figure`` is the figure, ``.figure.axes`` all panels.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError, ValueError
+            As `gradient`.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import deltarule as dr
+        >>> net = dr.Network([2, 8, 8, 1], activation="tanh", seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "flow.png")
+        ...     ax = net.plot_flow([[0.0, 1.0], [1.0, 0.0]], [1.0, 0.0], path=path)
+        ...     os.listdir(folder)
+        ['flow.png']
+        >>> [panel.get_title(loc="left") for panel in ax.figure.axes][:2]
+        ['activations |a|', 'deltas |δ| = |∂L/∂z|']
+        """
+        from deltarule import _plot_flow
+
+        return _plot_flow.plot(self, self.trace(X, y, loss), path)
+
     def _loss_and_data(self, loss: object, X: Any, y: Any, weight: Any) -> tuple[Loss, Data]:
         used = _architecture.loss_for(self._layers, loss)
         widths, indices = self._data_widths(used), used.takes_class_indices
@@ -527,7 +579,7 @@ class Network(NetworkState):
             progress=progress,
             restore_best=restore_best,
         )
-        with _resumed(trainer, resume_from):
+        with trainer._resumed(resume_from):
             data = trainer._run_data(
                 (X, y, sample_weight),
                 validation_data,
@@ -605,14 +657,3 @@ class Network(NetworkState):
         from deltarule import _model_file
 
         _model_file.save(self, path)
-
-
-def _resumed(
-    trainer: Trainer, resume_from: str | os.PathLike[str] | Checkpoint | None
-) -> AbstractContextManager[None]:
-    """Return the context of a fit that goes on from a checkpoint, if it is asked to."""
-    if resume_from is None:
-        return nullcontext()
-    from deltarule import _resuming
-
-    return _resuming.resumed(trainer, resume_from)

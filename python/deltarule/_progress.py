@@ -42,7 +42,7 @@ class State(NamedTuple):
     done: int  # of `total` rows
     total: int
     epoch: str
-    numbers: dict[str, str]  # loss, val_loss, time, lr, and why it stopped
+    numbers: dict[str, str]  # loss, val_loss, why it stopped, time, lr
 
     @property
     def percent(self) -> str:
@@ -90,11 +90,11 @@ class Progress:
         # As wide as most are: what is beside them stands still.
         numbers = {k: f"{k} {v:<7.4g}" for k, v in values.items() if v is not None}
         done, total = self._done(progress), self._epochs * self._rows
+        if history.stopped_by not in (None, "epochs"):
+            numbers["end"] = str(history.stopped_by)
         numbers["time"] = self._time(done, total)
         if progress.get("learning_rate") is not None:
             numbers["lr"] = f"lr {progress['learning_rate']:.3g}"
-        if history.stopped_by not in (None, "epochs"):
-            numbers["end"] = str(history.stopped_by)
         return State(done, total, f"epoch {running}/{self._epochs}", numbers)
 
     def _time(self, done: int, total: int) -> str:
@@ -143,9 +143,10 @@ class _Bar:
             return "  ".join([f"{start} {{bar}}", *state.numbers.values()])
         room, parts = _columns() - 1 - len(start), []
         for part in state.numbers.values():
-            if len(part) + 2 <= room:
-                parts.append(part)
-                room -= len(part) + 2
+            if len(part) + 2 > room:
+                break
+            parts.append(part)
+            room -= len(part) + 2
         if room >= _LEAST_BAR + 1:
             start += f" {{bar:{min(room - 1, _MOST_BAR)}}}"
         return "  ".join([start, *parts])

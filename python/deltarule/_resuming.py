@@ -68,7 +68,8 @@ def _files(resume_from: Any) -> list[str]:
     """Return the checkpoints that `resume_from` may mean, the newest first."""
     if isinstance(resume_from, Checkpoint):
         return resume_from._path.files()
-    if isinstance(resume_from, (str, os.PathLike)) and Path(resume_from).is_dir():
+    is_path = isinstance(resume_from, os.PathLike) or (isinstance(resume_from, str) and resume_from)
+    if is_path and Path(resume_from).is_dir():
         found = [(each.stat().st_mtime_ns, str(each)) for each in _safetensors(resume_from)]
         return [path for _, path in sorted(found, reverse=True)]
     return CheckpointPath("resume_from", resume_from).files()

@@ -11,12 +11,12 @@ from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
 from deltarule._evaluation import Metrics
 from deltarule._history import History, StoppedBy
-from deltarule._monitor import Monitor
-from deltarule._split import Split
 from deltarule._validation import Array, Data
 from deltarule.callbacks import Callback, CallbackState
 
 if TYPE_CHECKING:
+    from deltarule._monitor import Monitor
+    from deltarule._split import Split
     from deltarule._training import Trainer
 
 

@@ -5,21 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltarule import (
-    _evaluation,
-    _learning_rate,
-    _monitor,
-    _settings,
-    _split,
-    _threads,
-    _validation,
-    optimizers,
-)
+from deltarule import _evaluation, _learning_rate, _settings, _threads, _validation, optimizers
 from deltarule._architecture import loss_for
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
@@ -27,12 +19,12 @@ from deltarule._history import History
 from deltarule._network import Network
 from deltarule._run import Run, RunData, RunSettings
 from deltarule._specs import CoreTrainer, loss_spec, optimizer_spec
-from deltarule._split import Split
 from deltarule._validation import Array, Data, MatrixLike
 from deltarule.callbacks import resolve as resolve_callbacks
 from deltarule.metrics import resolve as resolve_metrics
 
 if TYPE_CHECKING:
+    from deltarule._split import Split
     from deltarule.callbacks import Callback
     from deltarule.losses import Loss, LossFunction, LossName
     from deltarule.metrics import Metric
@@ -318,6 +310,14 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
         )
         return self._train(data, settings)
 
+    def _resumed(self, resume_from: Any) -> AbstractContextManager[None]:
+        """Return the context of a fit that goes on from a checkpoint, if it is asked to."""
+        if resume_from is None:
+            return nullcontext()
+        from deltarule import _resuming
+
+        return _resuming.resumed(self, resume_from)
+
     def _train(self, data: RunData, settings: RunSettings) -> History:
         self.network._begin_training()
         try:
@@ -463,7 +463,11 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
                 "validation_data[1] must have targets of the same form as y, "
                 f"got {validation.y.shape[1]} columns and {train.y.shape[1]} in y"
             )
-        monitored = _monitor.resolve(monitor, functions, validated=validation is not None)
+        monitored = None
+        if monitor is not None:
+            from deltarule import _monitor
+
+            monitored = _monitor.resolve(monitor, functions, validated=validation is not None)
         return RunData(train, validation, functions, listeners, split, monitored)
 
     def _class_weights(
@@ -477,6 +481,8 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
         self, train: Data, weight: Any, fraction: float, class_weight: Any
     ) -> tuple[Data, Data, Split]:
         """Hold rows out; both parts are views of all rows. Class weights are for training only."""
+        from deltarule import _split
+
         seed = self.network.seed if self.seed is None else self.seed
         split = _split.hold_out(fraction, self.loss, train.y, seed)
         validation = train._replace(

@@ -91,6 +91,9 @@ def resolve(callbacks: Any) -> tuple[Callback, ...]:
         raise TypeError(f"callbacks must be a list of callables, got {_settings.shown(callbacks)}")
     result = tuple(callbacks)
     for i, callback in enumerate(result):
+        if isinstance(callback, type):
+            name = callback.__name__
+            raise TypeError(f"callbacks[{i}] must be an object, got the class; write {name}(...)")
         if not callable(callback):
             raise TypeError(f"callbacks[{i}] must be callable, got {_settings.shown(callback)}")
     return result
