@@ -45,7 +45,7 @@ def network(name="linear", dtype="float64", seed=0, layers=None):
 def rows(n, seed=0):
     """X and Y; column 1 of X holds codes from 0 to 4."""
     g = rng(seed, n)
-    X = g.normal(size=(n, N_INPUTS)) + [0, 0, 3, -2]
+    X = g.normal(size=(n, N_INPUTS)) + np.array([0, 0, 3, -2])
     X[:, 1] = g.integers(5, size=n)
     return X, np.stack([np.sin(X[:, 0]) + X[:, 2], X[:, 1]], axis=1)
 
@@ -55,7 +55,7 @@ def norms(net):
 
 
 def statistics(net):
-    return [array.copy() for layer in norms(net) for array in (layer.running_mean, layer.running_var)]
+    return [a.copy() for layer in norms(net) for a in (layer.running_mean, layer.running_var)]
 
 
 def column(v):

@@ -160,7 +160,7 @@ def test_folding(name, dtype):
 
 def test_a_norm_without_a_dense_beside_it_stays():
     layers = [dr.Dense(4, "relu"), BN(), dr.Activation("tanh"), BN(), dr.Dropout(0.1)]
-    net, (X, Y) = network(layers=layers), rows(20)
+    net, (X, _) = network(layers=layers), rows(20)
     folded = net.folded()
     assert [layer.settings for layer in folded.layers] == layers
     assert np.array_equal(folded.predict(X), net.predict(X))

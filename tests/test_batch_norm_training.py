@@ -15,7 +15,7 @@ from batch_norm_helpers import (
     statistics,
 )
 from helpers import OPTIMIZERS, rng, run_python
-from tolerances import FLOAT32_STEPS, close, tolerance
+from tolerances import FLOAT32_STEPS, close
 
 
 def bits(net):
