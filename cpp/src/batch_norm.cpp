@@ -227,19 +227,19 @@ void BatchNorm<T>::backward_units(const Numbers<T> &p, Columns<const T> in, cons
 }
 
 template <class T>
-void BatchNorm<T>::gradient(Columns<const T>, const Slot<T> &slot, Index, Index offset, Index,
-                            Index, const GradientSink<T> &sink, T *scratch) const {
+void BatchNorm<T>::gradient(Columns<const T>, const Slot<T> &slot, Index, Index offset, Index k0,
+                            Index k1, const GradientSink<T> &sink, T *scratch) const {
     T *values = sink.gradient ? sink.gradient + offset : scratch;
     for (Index k = 0; k < 2; ++k) { // gamma, beta
         double *sums = slot.units + (2 + k) * padded(outputs);
         T *out = values + k * outputs;
-        for (Index i = 0; i < outputs; ++i) {
+        for (Index i = k0; i < k1; ++i) {
             out[i] = (sink.add ? out[i] : T(0)) + static_cast<T>(sums[i]);
             sums[i] = 0;
         }
+        if (sink.apply)
+            sink.apply(offset + k * outputs + k0, k1 - k0, out + k0, false);
     }
-    if (sink.apply)
-        sink.apply(offset, 2 * outputs, values, false);
 }
 
 template <class T>

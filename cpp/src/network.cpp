@@ -282,12 +282,17 @@ template <class T> void Network<T>::update_statistics(const Workspace<T> &w, Ind
             norm->update_statistics(w.slots[l], n, state() + layout_[l].state_offset);
 }
 
-// The first column of a layer's weights in share `part` of `parts`: the parameters of all layers,
-// cut into equal pieces, each cut moved to a whole group of columns.
+// The first column of a layer's weights (first unit, if it has parameters but no weights) in share
+// `part` of `parts`: the parameters of all layers, cut into equal pieces, each cut moved to a whole
+// group of columns.
 template <class T> Index Network<T>::share_start(std::size_t l, int part, int parts) const {
     constexpr Index kGroup = 16;
     const LayerLayout &layout = layout_[l];
-    const auto [rows, columns] = layout.weights;
+    auto [rows, columns] = layout.weights;
+    if (columns == 0 && layout.n_parameters > 0) {
+        columns = layout.n_outputs;
+        rows = layout.n_parameters / columns;
+    }
     if (part == 0 || part == parts || columns == 0)
         return part == 0 ? 0 : columns;
     const Index cut = n_parameters() / parts * part - layout.theta_offset;
@@ -299,8 +304,7 @@ void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const GradientS
                           int part, int parts, T *scratch) const {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
-        const bool is_ours = layout_[l].n_weights() > 0 ? k0 < k1 : part + 1 == parts;
-        if (!is_ours)
+        if (k0 >= k1)
             continue;
         std::visit(
             [&](const auto &layer) {
