@@ -208,6 +208,32 @@ def gradient(theta, sizes, activations, X, Y, loss, w=None, masks=None, l2=0.0):
     return L, grad, deltas
 
 
+def batch_norm(gamma, beta, A, epsilon=1e-5, running=None):
+    """gamma xhat + beta, xhat and r = 1 / sqrt(v + epsilon), for A (n_l, n), the rest (n_l, 1).
+
+    Mean and variance are those of the batch in training, `running` in inference.
+    """
+    mean, v = running or (A.mean(axis=1, keepdims=True), A.var(axis=1, keepdims=True))
+    r = 1 / np.sqrt(v + epsilon)
+    xhat = (A - mean) * r
+    return gamma * xhat + beta, xhat, r
+
+
+def batch_norm_backward(gamma, xhat, r, delta, training):
+    """dL/dA, dgamma and dbeta; in training mean and variance depend on A too."""
+    dgamma, dbeta = (delta * xhat).sum(axis=1), delta.sum(axis=1)
+    if training:
+        delta = delta - delta.mean(axis=1, keepdims=True)
+        delta = delta - xhat * (delta * xhat).mean(axis=1, keepdims=True)
+    return gamma * r * delta, dgamma, dbeta
+
+
+def moved(running, A, momentum=0.1):
+    """The running mean and variance (n_l, 1) after a training step."""
+    batch = A.mean(axis=1, keepdims=True), A.var(axis=1, keepdims=True, ddof=1)
+    return tuple((1 - momentum) * r + momentum * s for r, s in zip(running, batch, strict=True))
+
+
 def embed(tables, columns, X):
     """The rows (n, n_1) of an embedding: columns that hold no codes, then the vectors of codes."""
     vectors = [E[X[:, c].astype(int)] for E, c in zip(tables, columns, strict=True)]

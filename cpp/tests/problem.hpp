@@ -95,6 +95,22 @@ std::shared_ptr<deltarule::Network<T>> small_network(const std::string &hidden =
     return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
 }
 
+// BatchNorm first, beside dense layers and dropout, and last.
+template <class T> std::shared_ptr<deltarule::Network<T>> norm_network(Index units = 21) {
+    using Spec = deltarule::LayerSpec;
+    const Spec norm{.kind = "batch_norm"};
+    const std::vector<Spec> specs = {
+        norm,
+        {.kind = "dense", .units = units, .initializer = "he_normal"},
+        norm,
+        {.kind = "activation", .activation = "silu"},
+        {.kind = "dropout", .rate = 0.25},
+        {.kind = "dense", .units = units, .activation = "relu", .initializer = "he_normal"},
+        {.kind = "dense", .units = Problem<T>::kOutputs, .initializer = "he_normal"},
+        norm};
+    return std::make_shared<deltarule::Network<T>>(Problem<T>::kInputs, specs, 5);
+}
+
 // Large enough to be worth several threads, and for one layer to be shared out by its units.
 template <class T> std::shared_ptr<deltarule::Network<T>> large_network() {
     using Spec = deltarule::LayerSpec;
@@ -189,7 +205,8 @@ template <class T> bool same(deltarule::Trainer<T> &a, deltarule::Trainer<T> &b)
                  same_bits(a.state.best_loss, b.state.best_loss) &&
                  a.state.kept_epoch == b.state.kept_epoch &&
                  same_bits(a.state.kept_loss, b.state.kept_loss) &&
-                 same_bits(a.network().theta(), b.network().theta(), a.network().n_parameters());
+                 same_bits(a.network().theta(), b.network().theta(), a.network().n_parameters()) &&
+                 same_bits(a.network().state(), b.network().state(), a.network().n_state());
     for (std::size_t i = 0; equal && i < vectors_a.size(); ++i)
         equal = same_bits(vectors_a[i].second->data(), vectors_b[i].second->data(),
                           vectors_a[i].second->size());

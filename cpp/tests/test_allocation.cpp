@@ -117,6 +117,8 @@ TEST(steps_of_a_run_allocate_nothing) {
             run(check::coded_network<double>(), optimizer, batch_size);
             run(check::residual_network<float>(), optimizer, batch_size);
             run(check::residual_network<double>(), optimizer, batch_size);
+            run(check::norm_network<float>(), optimizer, batch_size);
+            run(check::norm_network<double>(), optimizer, batch_size);
         }
 }
 
@@ -140,8 +142,9 @@ TEST(steps_with_a_loss_from_outside_allocate_nothing) {
 }
 
 TEST(steps_of_threads_allocate_nothing) {
-    for (const auto &network : {check::large_network<float>(), check::coded_network<float>(401),
-                                check::residual_network<float>(401, 370)}) {
+    for (const auto &network :
+         {check::large_network<float>(), check::coded_network<float>(401),
+          check::residual_network<float>(401, 370), check::norm_network<float>(401)}) {
         Problem<float> problem(512);
         if (network->embedding())
             check::put_codes(problem.X);
@@ -159,9 +162,10 @@ TEST(steps_of_threads_allocate_nothing) {
 }
 
 TEST(a_single_step_allocates_nothing) {
-    const auto run = []<class T>(T, const OptimizerSpec &optimizer, Index rows) {
+    const auto run = []<class T>(std::shared_ptr<Network<T>> network,
+                                 const OptimizerSpec &optimizer, Index rows) {
         const Problem<T> problem(rows);
-        Trainer<T> trainer = make_trainer(check::small_network<T>(), optimizer);
+        Trainer<T> trainer = make_trainer(std::move(network), optimizer);
         const Examples<T> data = problem.examples();
         trainer.step(data, 1);
         CHECK_EQ(allocations_in([&] {
@@ -174,7 +178,9 @@ TEST(a_single_step_allocates_nothing) {
     };
     for (const OptimizerSpec &optimizer : check::optimizers())
         for (const Index rows : {5, 300}) {
-            run(float(), optimizer, rows);
-            run(double(), optimizer, rows);
+            run(check::small_network<float>(), optimizer, rows);
+            run(check::small_network<double>(), optimizer, rows);
+            run(check::norm_network<float>(), optimizer, rows);
+            run(check::norm_network<double>(), optimizer, rows);
         }
 }

@@ -36,8 +36,9 @@ constexpr unsigned kFlushed = 0;
 
 template <class T>
 Trainer<T> make_trainer(const OptimizerSpec &optimizer,
-                        std::optional<std::uint64_t> seed = std::nullopt, double ema = 0) {
-    return Trainer<T>(check::small_network<T>(), LossSpec{}, optimizer, seed, ema);
+                        std::optional<std::uint64_t> seed = std::nullopt, double ema = 0,
+                        std::shared_ptr<Network<T>> network = check::small_network<T>()) {
+    return Trainer<T>(std::move(network), LossSpec{}, optimizer, seed, ema);
 }
 
 // Batches of 256 + 44 rows, the last of an epoch of 100.
@@ -60,19 +61,26 @@ int run_in_pieces(Trainer<T> &trainer, const Examples<T> &data, const Examples<T
     }
 }
 
-// For each optimiser and type: one whole run, and what cut(trainer, run) makes of it.
+template <class T> std::shared_ptr<Network<T>> make_norm_network(const std::string &) {
+    return check::norm_network<T>();
+}
+
+// For each optimiser, type, and network without and with BatchNorm: one whole run, and what
+// cut(trainer, run) makes of it.
 template <class F> void compare_with_a_whole_run(F &&cut) {
     const auto compare = [&]<class T>(T, const OptimizerSpec &optimizer) {
         const Problem<T> problem(kRows), other(kValidationRows, 50);
         const Examples<T> data = problem.examples(), validation = other.examples();
         const double ema = sizeof(T) == 8 ? 0.9 : 0;
-        Trainer<T> whole = make_trainer<T>(optimizer, 77, ema),
-                   pieces = make_trainer<T>(optimizer, 77, ema);
-        CHECK(whole.run(data, validation, options_for(5), nullptr) == Status::epochs);
-        CHECK_EQ(whole.state.step, 15);
-        CHECK_EQ(whole.records.size(), std::size_t{5});
-        cut(pieces, data, validation);
-        CHECK(same(whole, pieces));
+        for (const auto &make : {check::small_network<T>, make_norm_network<T>}) {
+            Trainer<T> whole = make_trainer<T>(optimizer, 77, ema, make("tanh"));
+            Trainer<T> pieces = make_trainer<T>(optimizer, 77, ema, make("tanh"));
+            CHECK(whole.run(data, validation, options_for(5), nullptr) == Status::epochs);
+            CHECK_EQ(whole.state.step, 15);
+            CHECK_EQ(whole.records.size(), std::size_t{5});
+            cut(pieces, data, validation);
+            CHECK(same(whole, pieces));
+        }
     };
     for (const OptimizerSpec &optimizer : check::optimizers()) {
         compare(float(), optimizer);
@@ -296,13 +304,15 @@ TEST(threads_do_not_change_a_bit) {
     run(double(), check::large_network<double>);
     run(float(), [] { return check::coded_network<float>(250, kLevels); });
     run(double(), [] { return check::coded_network<double>(250, kLevels); });
+    run(float(), [] { return check::norm_network<float>(401); });
+    run(double(), [] { return check::norm_network<double>(401); });
 }
 
 // The open box holds what a step uses: masks, too, by their position in the whole batch.
 TEST(evaluate_and_trace_have_the_same_bits) {
-    const auto run = []<class T>(T, bool training, int n_threads) {
+    const auto run = []<class T>(const std::shared_ptr<Network<T>> &network, bool training,
+                                 int n_threads) {
         const Problem<T> problem(600);
-        const auto network = check::large_network<T>();
         const Pass pass{.training = training, .seed = 3, .step = 4};
         const Trace<T> trace(*network, LossSpec{}, problem.examples(), pass);
         Buffer<T> gradient(network->n_parameters());
@@ -314,17 +324,20 @@ TEST(evaluate_and_trace_have_the_same_bits) {
     };
     for (const bool training : {false, true})
         for (const int n_threads : {1, 3}) {
-            run(float(), training, n_threads);
-            run(double(), training, n_threads);
+            run(check::large_network<float>(), training, n_threads);
+            run(check::large_network<double>(), training, n_threads);
+            run(check::norm_network<float>(401), training, n_threads);
+            run(check::norm_network<double>(401), training, n_threads);
         }
 }
 
 TEST(a_diverged_step_changes_nothing) {
-    const auto run = []<class T>(T, const OptimizerSpec &optimizer) {
+    const auto run = []<class T>(const auto &make_network, T, const OptimizerSpec &optimizer) {
         const Problem<T> problem(300);
         Problem<T> bad(300);
         bad.y(299, 1) = std::sqrt(std::numeric_limits<T>::max()) * 2; // its square is infinite
-        Trainer<T> trainer = make_trainer<T>(optimizer), same_steps = make_trainer<T>(optimizer);
+        Trainer<T> trainer = make_trainer<T>(optimizer, std::nullopt, make_network("tanh"));
+        Trainer<T> same_steps = make_trainer<T>(optimizer, std::nullopt, make_network("tanh"));
         for (int i = 0; i < 3; ++i) {
             trainer.step(problem.examples(), 1);
             same_steps.step(problem.examples(), 1);
@@ -333,8 +346,10 @@ TEST(a_diverged_step_changes_nothing) {
         }
     };
     for (const OptimizerSpec &optimizer : check::optimizers()) {
-        run(float(), optimizer);
-        run(double(), optimizer);
+        run(check::small_network<float>, float(), optimizer);
+        run(check::small_network<double>, double(), optimizer);
+        run(make_norm_network<float>, float(), optimizer);
+        run(make_norm_network<double>, double(), optimizer);
     }
 }
 

@@ -25,31 +25,28 @@ class Entry(NamedTuple):
 
 
 def fold(views: tuple[LayerView, ...]) -> list[Entry]:
-    """Return the layers without the BatchNorms that a Dense can take, and their numbers.
-
-    The last BatchNorm comes first, so that of several in a row each can follow the one after it.
-    """
+    """Return the layers without the BatchNorms that a Dense can take, and their numbers."""
     entries = [Entry(view.settings, view._arrays, view.fitted) for view in views]
-    for i in reversed(range(len(entries))):
-        settings, arrays, _ = entries[i]
-        if not isinstance(settings, BatchNorm):
-            continue
-        scale, shift = _affine(settings, arrays)
-        before, after = entries[max(i - 1, 0)], entries[min(i + 1, len(entries) - 1)]
-        if _is_linear(before.settings):
-            entries[i - 1 : i + 1] = [_after(before, scale, shift)]
+    i = 1
+    while i < len(entries):  # into the Dense before; of several in a row the first one first
+        if isinstance(entries[i].settings, BatchNorm) and _is_linear(entries[i - 1].settings):
+            entries[i - 1 : i + 1] = [_after(entries[i - 1], *_affine(entries[i]))]
             _join_activation(entries, i - 1)
-        elif isinstance(after.settings, Dense):
-            entries[i : i + 2] = [_before(after, scale, shift)]
+        else:
+            i += 1
+    for i in reversed(range(len(entries) - 1)):  # into the Dense after; the last one first
+        norm, dense = entries[i : i + 2]
+        if isinstance(norm.settings, BatchNorm) and isinstance(dense.settings, Dense):
+            entries[i : i + 2] = [_before(dense, *_affine(norm))]
     return entries
 
 
-def _affine(settings: BatchNorm, arrays: Arrays) -> tuple[Array, Array]:
+def _affine(norm: Entry) -> tuple[Array, Array]:
     """Return scale and shift (n_l,) of a BatchNorm in inference, in float64."""
-    gamma, beta, mean, var = (
-        arrays[name].astype(np.float64) for name in ("gamma", "beta", "running_mean", "running_var")
-    )
-    scale = gamma / np.sqrt(var + settings.epsilon)
+    assert isinstance(norm.settings, BatchNorm)
+    names = ("gamma", "beta", "running_mean", "running_var")
+    gamma, beta, mean, var = (norm.arrays[name].astype(np.float64) for name in names)
+    scale = gamma / np.sqrt(var + norm.settings.epsilon)
     return scale, beta - mean * scale
 
 

@@ -198,7 +198,7 @@ template <class T> struct BatchNorm {
                        const Pass &pass, Index i0, Index i1) const;
     void backward_units(const Numbers<T> &p, Columns<const T> in, const Slot<T> &slot,
                         Columns<T> d_in, Index n, const Pass &pass, Index i0, Index i1) const;
-    // Of units [k0, k1), for the columns that went backward since the last call.
+    // ∂L/∂θ of units [k0, k1), from the columns that went backward since the last call.
     void gradient(Columns<const T> in, const Slot<T> &slot, Index n, Index offset, Index k0,
                   Index k1, const GradientSink<T> &sink, T *scratch) const;
     Index scratch_size() const { return outputs; } // that gradient needs
