@@ -130,6 +130,29 @@ def test_frozen_layers_keep_their_bits_among_all_others():
         assert kept == (now is net.layers[still])
 
 
+@pytest.mark.parametrize("norm", [dr.LayerNorm, dr.BatchNorm])
+def test_norms_have_a_learning_rate_factor(norm, tmp_path):
+    X, y = data()
+
+    def steps(rate, factor):
+        layers = [dr.Input(3), norm(learning_rate_factor=factor), dr.Dense(1)]
+        net = dr.Network(layers, dtype="float64", seed=0)
+        net.layers[1].frozen = True
+        net.fit(X, y, optimizer=dr.SGD(rate), epochs=2)
+        return net
+
+    slow, fast = steps(0.1, 0.5), steps(0.05, 1.0)
+    for name in ("gamma", "beta"):
+        assert np.array_equal(getattr(slow.layers[0], name), getattr(fast.layers[0], name))
+        assert not np.array_equal(getattr(slow.layers[0], name), np.full(3, float(name == "gamma")))
+    slow.save(tmp_path / "net.safetensors")
+    assert repr(dr.load(tmp_path / "net.safetensors")) == repr(slow)
+    still = steps(0.1, 0.0)
+    assert np.array_equal(still.layers[0].gamma, np.ones(3))
+    if norm is dr.BatchNorm:
+        assert not np.array_equal(still.layers[0].running_mean, np.zeros(3))
+
+
 def test_files_and_copies_keep_everything(tmp_path):
     net, _ = fitted("mse", "warm-up", 1)
     net.save(tmp_path / "net.safetensors")

@@ -336,8 +336,8 @@ TEST(a_diverged_step_changes_nothing) {
         const Problem<T> problem(300);
         Problem<T> bad(300);
         bad.y(299, 1) = std::sqrt(std::numeric_limits<T>::max()) * 2; // its square is infinite
-        Trainer<T> trainer = make_trainer<T>(optimizer, std::nullopt, make_network("tanh"));
-        Trainer<T> same_steps = make_trainer<T>(optimizer, std::nullopt, make_network("tanh"));
+        Trainer<T> trainer = make_trainer<T>(optimizer, std::nullopt, 0, make_network("tanh"));
+        Trainer<T> same_steps = make_trainer<T>(optimizer, std::nullopt, 0, make_network("tanh"));
         for (int i = 0; i < 3; ++i) {
             trainer.step(problem.examples(), 1);
             same_steps.step(problem.examples(), 1);

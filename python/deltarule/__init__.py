@@ -22,7 +22,6 @@ from deltarule._errors import DivergenceError, ModelFileError
 from deltarule._history import History
 from deltarule._layers import (
     Activation,
-    BatchNorm,
     Dense,
     Dropout,
     Embedding,
@@ -32,7 +31,7 @@ from deltarule._layers import (
 )
 from deltarule._model_file import load
 from deltarule._network import Network
-from deltarule._norms import LayerNorm
+from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._residual import Residual
 from deltarule._threads import set_num_threads
 from deltarule._training import Trainer

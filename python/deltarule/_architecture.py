@@ -13,7 +13,6 @@ from deltarule import _settings, losses
 from deltarule._layers import (
     ACTIVATIONS,
     Activation,
-    BatchNorm,
     Dense,
     Embedding,
     Input,
@@ -22,7 +21,7 @@ from deltarule._layers import (
     Standardize,
     activation_of,
 )
-from deltarule._norms import LayerNorm
+from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._residual import Add, Keep, flatten
 from deltarule._validation import Array
 

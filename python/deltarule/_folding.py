@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from deltarule._layers import Activation, BatchNorm, Dense, Layer, activation_of
+from deltarule._layers import Activation, Dense, Layer, activation_of
+from deltarule._norms import BatchNorm
 from deltarule._validation import Array
 
 if TYPE_CHECKING:

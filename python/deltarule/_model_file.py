@@ -24,7 +24,6 @@ from deltarule._errors import ModelFileError
 from deltarule._layers import (
     TRAINING,
     Activation,
-    BatchNorm,
     Dense,
     Dropout,
     Embedding,
@@ -35,7 +34,7 @@ from deltarule._layers import (
     activation_of,
 )
 from deltarule._network import Network
-from deltarule._norms import LayerNorm
+from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._residual import Add, Keep
 from deltarule._validation import Array
 from deltarule._views import LayerView, arrays_of
@@ -215,7 +214,12 @@ _LAYER_KEYS: Mapping[str, frozenset[str]] = {
 }
 
 
-_TRAINED: Mapping[str, type[Layer]] = {"dense": Dense, "embedding": Embedding}
+_TRAINED: Mapping[str, type[Layer]] = {
+    "dense": Dense,
+    "embedding": Embedding,
+    "layer_norm": LayerNorm,
+    "batch_norm": BatchNorm,
+}
 
 
 def _decode_layer(name: str, entry: Any) -> Layer:
@@ -228,14 +232,14 @@ def _decode_layer(name: str, entry: Any) -> Layer:
     if kind == "dropout":
         return accepted(Dropout, entry["rate"])
     if kind == "layer_norm":
-        return accepted(LayerNorm, epsilon=entry["epsilon"])
+        return accepted(LayerNorm, epsilon=entry["epsilon"], **training)
     if kind in ("keep", "add"):
         return Keep() if kind == "keep" else Add()
     if kind == "embedding":
         columns, n_levels = entry["columns"], entry["n_levels"]
         return accepted(Embedding, columns, n_levels, dimension=entry["dimension"], **training)
     if kind == "batch_norm":
-        return accepted(BatchNorm, momentum=entry["momentum"], epsilon=entry["epsilon"])
+        return accepted(BatchNorm, momentum=entry["momentum"], epsilon=entry["epsilon"], **training)
     if kind in ("standardize", "rescale"):
         accepted(_settings.boolean, f"{name}: fitted", entry["fitted"])
         return Standardize() if kind == "standardize" else Rescale()

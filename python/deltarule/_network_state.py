@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
 from deltarule._dispatch import core
-from deltarule._layers import BatchNorm, Embedding
-from deltarule._norms import LayerNorm
+from deltarule._layers import Embedding
+from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._specs import CoreNetwork, layer_spec, layer_training
 from deltarule._validation import Array
 from deltarule._views import LayerView, layer_views, split_block, split_norm

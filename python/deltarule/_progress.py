@@ -93,7 +93,7 @@ class Progress:
         if history.stopped_by not in (None, "epochs"):
             numbers["end"] = str(history.stopped_by)
         numbers["time"] = self._time(done, total)
-        if progress.get("learning_rate") is not None:
+        if math.isfinite(progress["learning_rate"]):  # of a function: not before it was asked
             numbers["lr"] = f"lr {progress['learning_rate']:.3g}"
         return State(done, total, f"epoch {running}/{self._epochs}", numbers)
 

@@ -11,7 +11,6 @@ from deltarule._dispatch import core
 from deltarule._layers import (
     TRAINING,
     Activation,
-    BatchNorm,
     Dense,
     Dropout,
     Embedding,
@@ -19,7 +18,7 @@ from deltarule._layers import (
     activation_of,
 )
 from deltarule._learning_rate import LearningRate, Schedule
-from deltarule._norms import LayerNorm
+from deltarule._norms import BatchNorm, LayerNorm
 from deltarule.initializers import gain_of
 from deltarule.initializers import resolve as resolve_initializer
 from deltarule.losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Huber, Loss, Quantile

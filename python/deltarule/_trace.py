@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deltarule._layers import BatchNorm, Embedding, Layer
-from deltarule._norms import LayerNorm
+from deltarule._layers import Embedding, Layer
+from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._validation import Array
 from deltarule._views import split_block, split_norm
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
-from deltarule._layers import BatchNorm, Dense, Embedding, Layer, Rescale, Standardize
-from deltarule._norms import LayerNorm
+from deltarule._layers import Dense, Embedding, Layer, Rescale, Standardize
+from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._validation import Array
 
 if TYPE_CHECKING:
