@@ -22,7 +22,7 @@ from deltarule.losses import (
 )
 
 if TYPE_CHECKING:
-    from deltarule._network import Network
+    from deltarule._passes import Passes
 
 Metrics = Mapping[str, Callable[..., float]]
 
@@ -36,7 +36,7 @@ _OF_PROBABILITIES = (
 
 
 def compute(
-    network: Network, data: Data, loss: Loss, metrics: Metrics, n_threads: int | None = None
+    network: Passes, data: Data, loss: Loss, metrics: Metrics, n_threads: int | None = None
 ) -> dict[str, float]:
     """Return every metric on `data`, from one prediction in inference mode."""
     if not metrics:
@@ -46,7 +46,7 @@ def compute(
 
 
 def of_predictions(
-    network: Network,
+    network: Passes,
     predicted: Array,
     y: Array,
     weight: Array | None,
@@ -72,7 +72,7 @@ def of_predictions(
     return result
 
 
-def check(network: Network, data: Data, loss: Loss, metrics: Metrics) -> None:
+def check(network: Passes, data: Data, loss: Loss, metrics: Metrics) -> None:
     """Try the metrics of the package on two rows, so that a misfit shows before any training."""
     few = Data(_validation.first_rows(data.X, 2), data.y[:2], None)
     try:

@@ -27,7 +27,7 @@ Self = TypeVar("Self", bound="NetworkState")
 
 
 class NetworkState:
-    """What a `Network` is; what it computes is in its subclass."""
+    """What a `Network` is; what it computes is in its subclasses."""
 
     def _build(
         self, n_inputs: int, layers: tuple[Layer, ...], dtype: np.dtype[Any], seed: int

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from deltarule._network import Network
+    from deltarule._passes import Passes
     from deltarule._trace import Trace
     from deltarule._validation import Array
 
@@ -54,7 +54,7 @@ class Flow(NamedTuple):
     shares: list[Shares]
 
 
-def measure(network: Network, trace: Trace) -> Flow:
+def measure(network: Passes, trace: Trace) -> Flow:
     """Return the sizes of all that a trace holds, of layers that train or activate."""
     layout = network._core.layout()
     chosen = [
@@ -126,7 +126,7 @@ def _listed(numbers: Sequence[int]) -> str:
     return f"s {numbers[0]} to {numbers[-1]}"
 
 
-def plot(network: Network, trace: Trace, path: str | os.PathLike[str] | None) -> Axes:
+def plot(network: Passes, trace: Trace, path: str | os.PathLike[str] | None) -> Axes:
     """Draw a trace; see ``Network.plot_flow``."""
     try:
         from matplotlib import figure
