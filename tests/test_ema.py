@@ -268,7 +268,7 @@ def test_ctrl_c_inside_an_epoch_leaves_the_average():
 
 
 def test_a_diverged_epoch_goes_back_with_both():
-    """To the end of the third epoch: the fourth's last batch has targets that are too large."""
+    """To the end of the third epoch, from the last batch of the fourth."""
     trainer, expected = make(optimizer="sgd"), make(optimizer="sgd")
     for each in (trainer, expected):
         each.run(**RUN, epochs=3)
@@ -298,6 +298,19 @@ def test_a_diverged_first_epoch_leaves_the_initial_weights():
     expected.network.theta[:] = 0.1
     expected.run(**RUN, epochs=2)
     assert np.array_equal(trainer.network.theta, expected.network.theta)
+
+
+@pytest.mark.parametrize("ema", [None, 0, EMA])
+def test_a_diverged_trainer_can_be_saved_and_resumed(tmp_path, ema):
+    trainer, path = make(ema), tmp_path / "t.safetensors"
+    trainer.run(**RUN, epochs=1)
+    with pytest.raises(dr.DivergenceError):
+        trainer.run(X, Y * 1e200, epochs=2, batch_size=16)
+    trainer.save(path)
+    resumed = dr.Trainer.resume(path)
+    for each in (trainer, resumed):
+        each.run(**RUN, epochs=3)
+    assert np.array_equal(resumed.network.theta, trainer.network.theta)
 
 
 def test_what_is_refused_leaves_the_network_as_it_was():

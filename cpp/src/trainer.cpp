@@ -129,8 +129,10 @@ template <class T> void Trainer<T>::resume_epoch(Index rows, const RunOptions &o
 template <class T> void Trainer<T>::restore_epoch_start() {
     std::copy_n(epoch_theta_.data(), network_->n_parameters(), network_->theta());
     std::copy_n(epoch_state_.data(), epoch_state_.size(), network_->state());
-    std::copy_n(average_.epoch_start.data(), average_.epoch_start.size(), average_.apart.data());
-    state.average_in_network = false;
+    if (average_) {
+        std::copy_n(average_.epoch_start.data(), average_.apart.size(), average_.apart.data());
+        state.average_in_network = false;
+    }
     network_->n_steps -= static_cast<std::uint64_t>(state.step - state.epoch_first_step);
     state.step = state.epoch_first_step;
     state.in_epoch = false;
