@@ -80,7 +80,7 @@ def test_in_a_file(capsys):
     assert "\x1b" not in text
     lines = text.splitlines()
     assert 1 <= len(lines) <= 11
-    pattern = r"epoch (\d+)/20000 +(\d+)%  loss \S+ +val_loss \S+ +\d\d:\d\d<\d\d:\d\d"
+    pattern = r"epoch (\d+)/20000 +(\d+)%  loss \S+ +val_loss \S+ +\d\d:\d\d<\d\d:\d\d +lr \S+"
     epochs = [int(re.fullmatch(pattern, line)[1]) for line in lines]
     assert epochs == sorted({*epochs})
     assert epochs[-1] == 20_000
