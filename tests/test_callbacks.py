@@ -154,7 +154,13 @@ def test_epochs_beyond_five_digits(tmp_path):
         ({"path": "runs/"}, ValueError, "path must name a file"),
         ({"path": "{epoch}-{epoch}"}, ValueError, "at most one"),
         ({"path": "{epoch}/run"}, ValueError, "in its last part"),
-        ({"path": "no/such/run"}, FileNotFoundError, "no/such"),
+        ({"path": "a-{step}"}, ValueError, "no other brace there, got 'a-{step}'"),
+        ({"path": "a-{epoch:03d}.s"}, ValueError, "no other brace"),
+        ({"path": "a-{{epoch}}"}, ValueError, "no other brace"),
+        ({"path": "a}"}, ValueError, "no other brace"),
+        ({"path": "a\0b"}, ValueError, "path must name a file"),
+        ({"path": os.curdir}, IsADirectoryError, "Is a directory: '.'"),
+        ({"path": "no/such/run"}, FileNotFoundError, "no/such'"),
         ({"every": 0}, ValueError, "every must be an integer >= 1"),
         ({"every": 1.5}, TypeError, "every must be"),
         ({"every_seconds": -1}, ValueError, "every_seconds must be"),
@@ -166,6 +172,13 @@ def test_epochs_beyond_five_digits(tmp_path):
 def test_bad_settings_are_refused(settings, error, match):
     with pytest.raises(error, match=match):
         Checkpoint(**{"path": "run", **settings})
+
+
+def test_braces_of_a_folder_are_its_name(tmp_path):
+    folder = tmp_path / "{a}"
+    folder.mkdir()
+    fit(network(), epochs=1, callbacks=[Checkpoint(folder / PATTERN)])
+    assert names(folder) == ["run-00001.safetensors"]
 
 
 # ---- going on -----------------------------------------------------------------------------------
@@ -264,7 +277,7 @@ def test_a_model_is_no_checkpoint(tmp_path):
 
 MISFITS = {
     "number of layers": lambda path: fit(dr.Network([3, 2], seed=0), resume_from=path),
-    r"layers\[1\]": lambda path: fit(network(units=7), resume_from=path),
+    r"(net\.)?layers\[1\]": lambda path: fit(network(units=7), resume_from=path),
     "dtype": lambda path: fit(network(dtype="float64"), resume_from=path),
     "loss": lambda path: fit(network(), loss="mae", resume_from=path),
     "optimizer": lambda path: fit(network(), optimizer=dr.Adam(0.1), resume_from=path),
@@ -498,14 +511,10 @@ def test_columns_that_come_later(tmp_path):
 
 
 def test_a_log_on_a_full_disk_or_in_no_folder(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        CSVLogger(tmp_path / "nowhere" / "log.csv")
     with pytest.raises(TypeError, match="path must be"):
         CSVLogger(3)
     with pytest.raises(TypeError, match="append must be True or False"):
         CSVLogger("log.csv", append="a")
-    with pytest.raises(OSError, match="Not a regular file"):
-        fit(network(), callbacks=[CSVLogger("/dev/full")])
     path = tmp_path / "log.csv"
 
     def full(state):
@@ -517,6 +526,45 @@ def test_a_log_on_a_full_disk_or_in_no_folder(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         fit(net, callbacks=[CSVLogger(path), full])
     assert net.history.n_epochs == 3
+
+
+@pytest.mark.parametrize("make", [Checkpoint, CSVLogger])
+def test_a_path_that_no_file_can_have_is_refused_at_once(tmp_path, make):
+    (tmp_path / "file").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe")
+    for path, error, match in (
+        ("", ValueError, "path must name a file, got ''"),
+        ("log/", ValueError, "path must name a file"),
+        ("a\0b", ValueError, "path must name a file"),
+        (tmp_path, IsADirectoryError, f"'{tmp_path}'"),
+        (tmp_path / "nowhere" / "log", FileNotFoundError, "nowhere'"),
+        (tmp_path / "file" / "log", NotADirectoryError, "file/log'"),
+        (tmp_path / "pipe", OSError, "Not a regular file: .*pipe'"),
+        ("/dev/zero", OSError, "Not a regular file"),
+    ):
+        with pytest.raises(error, match=match):
+            make(path)
+    make(tmp_path / "file")
+    make("log")
+
+
+@pytest.mark.parametrize("special", ["pipe", "/dev/zero"])
+def test_what_becomes_a_pipe_or_endless_is_not_appended_to(tmp_path, special):
+    path = tmp_path / "log.csv"
+    logger = CSVLogger(path, append=True)
+    os.mkfifo(tmp_path / "pipe")
+    path.symlink_to(special)
+    with pytest.raises(ValueError, match=r"log\.csv' is not a regular file"):
+        fit(network(), epochs=1, callbacks=[logger])
+
+
+def test_what_is_no_text_is_not_appended_to(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"epoch,loss\n\xff\n")
+    with pytest.raises(ValueError, match=r"log\.csv' is no text: append to another file") as caught:
+        fit(network(), epochs=1, callbacks=[CSVLogger(path, append=True)])
+    assert type(caught.value) is ValueError
+    assert path.read_bytes() == b"epoch,loss\n\xff\n"
 
 
 # ---- callbacks of the user's own ----------------------------------------------------------------
@@ -541,6 +589,7 @@ def test_the_callbacks_come_when_they_are_used():
     modules = run_python("import deltarule, json, sys; print(json.dumps(sorted(sys.modules)))")
     assert not {"deltarule._checkpointing", "deltarule._csv_logger", "csv"} & {*modules}
     assert dr.callbacks.Checkpoint is Checkpoint
+    assert {"Checkpoint", "CSVLogger", "CallbackState", "__doc__"} <= {*dir(dr.callbacks)}
     with pytest.raises(AttributeError, match="no attribute 'EarlyStopping'"):
         dr.callbacks.EarlyStopping  # noqa: B018
 

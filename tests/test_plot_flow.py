@@ -140,6 +140,21 @@ def test_nothing_but_zeros_is_drawn_as_that(tmp_path):
     assert (tmp_path / "zero.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_where_nothing_is_finite_that_is_said(tmp_path):
+    net = network("tanh", 2)
+    net.theta[:] = np.nan
+    ax = net.plot_flow(*data(), path=tmp_path / "nan.png")
+    panels = ax.figure.axes
+    assert panels[1].get_title(loc="right") == "delta is not finite in layers 0 to 2"
+    assert [[text.get_text() for text in panel.texts] for panel in panels[:3]] == [
+        ["none is finite"]
+    ] * 3
+    each = [_plot_flow._spread(np.array(values)) for values in ([0.0], [np.nan, np.inf])]
+    mixed = _plot_flow._spread(np.array([0.0, np.nan]))
+    assert _plot_flow._why_empty([*each, None]) == "0 or not finite"
+    assert _plot_flow._why_empty([mixed, None]) == "0 or not finite"
+
+
 # ---- the picture --------------------------------------------------------------------------------
 
 
@@ -177,6 +192,17 @@ def test_wrong_data_are_refused_before_anything_is_drawn(tmp_path):
     with pytest.raises(ValueError, match="loss must be one of"):
         network().plot_flow(X, y, "msa", tmp_path / "a.png")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("path", [3, b"a.png", ["a.png"]])
+def test_what_is_no_path_is_refused_before_any_work(path, monkeypatch):
+    X, y = data()
+    match = f"path must be a str or an os.PathLike of str, got {type(path).__name__}"
+    with pytest.raises(TypeError, match=match):
+        dr.History({"loss": [1.0]}).plot(path)
+    monkeypatch.setattr(dr.Network, "trace", None)
+    with pytest.raises(TypeError, match=match):
+        network().plot_flow(X, y, path=path)
 
 
 def test_saving_does_not_touch_pyplot(tmp_path):

@@ -18,6 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from deltarule import _settings
 from deltarule._errors import ModelFileError
 
 _PIECE = 1 << 24
@@ -40,6 +41,25 @@ def text_of(path: str | os.PathLike[str]) -> str:
     if not isinstance(text, str):
         raise TypeError(f"path must be a str or an os.PathLike of str, got {type(path).__name__}")
     return text
+
+
+def refuse_no_file(name: str, path: str) -> None:
+    """Refuse a path that no file can be written to, before there is anything to write.
+
+    Raises
+    ------
+    OSError
+        If the folder does not exist, or what has the path is a directory, a pipe or a device.
+    ValueError
+        If nothing can have the path; `name` is what the argument is called.
+    """
+    folder, base = os.path.split(path)
+    if not base or "\0" in path:
+        raise ValueError(f"{name} must name a file, got {_settings.shown(path)}")
+    with naming(folder or "."):
+        Path(folder or ".").stat()
+    with naming(path), contextlib.suppress(FileNotFoundError):
+        _refuse_irregular(Path(path).stat().st_mode)
 
 
 @contextlib.contextmanager
@@ -143,12 +163,16 @@ def _mode_to_keep(directory: int, name: str) -> int | None:
         mode = os.stat(name, dir_fd=directory).st_mode
     except FileNotFoundError:
         return None
-    _refuse_directory(mode)
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "Not a regular file")
+    _refuse_irregular(mode)
     if not os.access(name, os.W_OK, dir_fd=directory):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     return mode & 0o777
+
+
+def _refuse_irregular(mode: int) -> None:
+    _refuse_directory(mode)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Not a regular file")
 
 
 def _refuse_directory(mode: int) -> None:

@@ -21,7 +21,7 @@ _EPOCH = "{epoch}"
 class CheckpointPath:
     """One file, or with ``{epoch}`` in its name the files ``run-00012.safetensors`` of a pattern.
 
-    Raises FileNotFoundError if the folder does not exist.
+    Raises OSError if the folder does not exist, or the path is that of a directory.
     """
 
     def __init__(self, name: str, value: Any) -> None:
@@ -29,16 +29,16 @@ class CheckpointPath:
         if not isinstance(text, str):
             raise TypeError(f"{name} must be a str or os.PathLike, got {_settings.shown(value)}")
         folder, base = os.path.split(text)
-        if not base or _EPOCH in folder or base.count(_EPOCH) > 1:
+        self._before, _, self._after = base.partition(_EPOCH)
+        if _EPOCH in folder or {*"{}"} & {*self._before, *self._after}:
             raise ValueError(
-                f"{name} must name a file, with at most one {_EPOCH}, in its last part, "
-                f"got {_settings.shown(text)}"
+                f"{name} must name a file, with at most one {_EPOCH}, in its last part, and no "
+                f"other brace there, got {_settings.shown(text)}"
             )
+        _atomic.refuse_no_file(name, text)
         self.text = text
         self.is_pattern = _EPOCH in base
         self.folder = Path(folder or ".")
-        self._before, _, self._after = base.partition(_EPOCH)
-        self.folder.stat()  # missing: said now, not after the first epoch
 
     def of(self, epoch: int) -> str:
         """Return the path of the file that is saved after an epoch."""
@@ -78,7 +78,7 @@ class Checkpoint:
     path : str or os.PathLike
         A file in an existing folder. ``{epoch}`` in its name becomes the number of the epoch, at
         least five digits: ``"run-{epoch}.safetensors"`` makes ``run-00012.safetensors``. Without,
-        one file is replaced again and again.
+        one file is replaced again and again. Other braces are refused.
     every : int, default 1
         Save after every so many epochs.
     every_seconds : float, optional
@@ -93,6 +93,8 @@ class Checkpoint:
     ------
     FileNotFoundError
         If the folder does not exist.
+    IsADirectoryError
+        If the path is that of a directory.
     TypeError, ValueError
         If an argument is not as above.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,10 +34,13 @@ class CSVLogger:
     ------
     FileNotFoundError
         If the folder does not exist.
+    IsADirectoryError
+        If the path is that of a directory.
     OSError
         In training: if the file cannot be written.
     TypeError, ValueError
-        If an argument is not as above; in training: if the file to append to has other columns.
+        If an argument is not as above; in training: if the file to append to has other columns, or
+        is no text.
 
     Examples
     --------
@@ -53,9 +57,9 @@ class CSVLogger:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
-        self._path = Path(_atomic.text_of(path))
+        _atomic.refuse_no_file("path", _atomic.text_of(path))
+        self._path = Path(path)
         self._append = _settings.boolean("append", append)
-        self._path.parent.stat()  # missing: said now, not after the first epoch
         self._history: History | None = None  # the one whose lines are in the file
         self._columns: list[str] = []
         self._n_epochs = 0
@@ -87,14 +91,18 @@ class CSVLogger:
 
     def _old_lines(self, header: str, history: History) -> str:
         """Return the lines of earlier trainings: without those that the history has."""
+        path = str(self._path)
         try:
-            with self._path.open(encoding="utf-8") as file:
-                lines = [line for line in file if line.endswith("\n")]  # else cut off by a kill
+            with _atomic.naming(path), _atomic.open_regular(path) as file:
+                text = io.TextIOWrapper(io.BufferedReader(file), encoding="utf-8")
+                lines = [line for line in text if line.endswith("\n")]  # else cut off by a kill
         except FileNotFoundError:
             return ""
+        except UnicodeDecodeError:
+            raise ValueError(f"{path!r} is no text: append to another file") from None
         if lines and lines[0] != header:
             raise ValueError(
-                f"{str(self._path)!r} has the columns {lines[0].rstrip()}, this training has "
+                f"{path!r} has the columns {lines[0].rstrip()}, this training has "
                 f"{header.rstrip()}: append to another file"
             )
         first = _lines(history, 0).splitlines(keepends=True)[0]

@@ -304,8 +304,10 @@ class Passes(NetworkState):
         >>> [panel.get_title(loc="left") for panel in ax.figure.axes][:2]
         ['activations |a|', 'deltas |δ| = |∂L/∂z|']
         """
-        from deltarule import _plot_flow
+        from deltarule import _atomic, _plot_flow
 
+        if path is not None:
+            path = _atomic.text_of(path)
         return _plot_flow.plot(self, self.trace(X, y, loss), path)
 
     def _loss_and_data(self, loss: object, X: Any, y: Any, weight: Any) -> tuple[Loss, Data]:

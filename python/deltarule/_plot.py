@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deltarule import _atomic
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -27,6 +29,8 @@ def plot(history: History, path: str | os.PathLike[str] | None, ax: Axes | None)
         from matplotlib import axes, figure
     except ImportError as error:
         raise ImportError("history.plot needs matplotlib: pip install 'deltarule[plot]'") from error
+    if path is not None:
+        path = _atomic.text_of(path)
     if path is not None and ax is not None:
         raise ValueError("give path or ax, not both: ax.figure.savefig(path) saves your own figure")
     if ax is not None and not isinstance(ax, axes.Axes):

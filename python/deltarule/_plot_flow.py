@@ -31,7 +31,7 @@ class Spread(NamedTuple):
     """How large the numbers of one layer are that are neither 0 nor infinite."""
 
     quantiles: Floats  # (5,) of their absolute values; NaN if there are none
-    rms: float  # 0 if there are none
+    rms: float  # 0 if there are none; NaN if nothing is finite
     is_finite: bool
 
 
@@ -82,11 +82,13 @@ def _spread(values: Array) -> Spread:
     sizes = np.abs(values, dtype=np.float64).ravel()
     finite = sizes[np.isfinite(sizes)]
     known = finite[finite > 0]
+    is_finite = finite.size == sizes.size
     if not known.size:
-        return Spread(np.full(5, np.nan), 0.0, finite.size == sizes.size)
+        rms = 0.0 if finite.size or is_finite else np.nan
+        return Spread(np.full(5, np.nan), rms, is_finite)
     largest = known.max()  # so that no square overflows
     rms = largest * np.sqrt(np.mean((known / largest) ** 2))
-    return Spread(np.quantile(known, _QUANTILES), float(rms), finite.size == sizes.size)
+    return Spread(np.quantile(known, _QUANTILES), float(rms), is_finite)
 
 
 def _shares(a: Array, activation: str | None) -> Shares:
@@ -178,7 +180,8 @@ def _draw_spreads(ax: Axes, spreads: Sequence[Spread | None], title: str, colour
     ax.tick_params(axis="x", length=0)
     shown = [(x, each) for x, each in enumerate(spreads) if each is not None and each.rms > 0]
     if not shown:
-        ax.text(0.5, 0.5, "all are 0", transform=ax.transAxes, ha="center", color=_ALARM_COLOUR)
+        words = _why_empty(spreads)
+        ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", color=_ALARM_COLOUR)
         return
     places = np.array([x for x, _ in shown])
     q05, q25, q50, q75, q95 = np.array([each.quantiles for _, each in shown]).T
@@ -192,6 +195,13 @@ def _draw_spreads(ax: Axes, spreads: Sequence[Spread | None], title: str, colour
     if high < 30 * low:  # at least one power of ten has its number
         centre = np.sqrt(low * high)
         ax.set_ylim(min(low, centre / 6), max(high, centre * 6))
+
+
+def _why_empty(spreads: Sequence[Spread | None]) -> str:
+    there = [each for each in spreads if each is not None]
+    if all(each.is_finite for each in there):
+        return "all are 0"
+    return "none is finite" if np.isnan([each.rms for each in there]).all() else "0 or not finite"
 
 
 def _explain(ax: Axes) -> None:

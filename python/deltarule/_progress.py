@@ -27,13 +27,16 @@ def in_notebook() -> bool:
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
+def _as_bar() -> bool:
+    """Whether a line on stderr can be redrawn; what stands in for it may lack an ``isatty``."""
+    return getattr(sys.stderr, "isatty", bool)() or in_notebook()
+
+
 def wanted(progress: bool | None) -> bool:
     """Whether to show progress: as asked, or by default on a terminal and in a notebook only."""
     if progress is not None:
         return progress and sys.stderr is not None
-    if sys.stderr is None:
-        return False
-    return sys.stderr.isatty() or in_notebook()
+    return sys.stderr is not None and _as_bar()
 
 
 class State(NamedTuple):
@@ -64,8 +67,7 @@ class Progress:
         self._start = time.monotonic()
         self._next = 0.0
         self._first = self._done(start)
-        as_bar = sys.stderr.isatty() or in_notebook()
-        make = _Bar if as_bar else _Lines
+        make = _Bar if _as_bar() else _Lines
         self._shower: _Shower = make(self._state(start, history))
 
     def show(self, progress: Mapping[str, Any], history: History) -> None:
@@ -95,7 +97,8 @@ class Progress:
         numbers["time"] = self._time(done, total)
         if math.isfinite(progress["learning_rate"]):  # of a function: not before it was asked
             numbers["lr"] = f"lr {progress['learning_rate']:.3g}"
-        return State(done, total, f"epoch {running}/{self._epochs}", numbers)
+        epoch = f"epoch {running:{len(str(self._epochs))}}/{self._epochs}"
+        return State(done, total, epoch, numbers)
 
     def _time(self, done: int, total: int) -> str:
         """Return the time that has passed and the time left, at the speed of this run."""
@@ -137,25 +140,26 @@ class _Bar:
         self._bar.close()
 
     def _format(self, state: State) -> str:
-        """Return the line, from what is most telling on, as much as has room."""
-        start = f"{state.epoch} {state.percent}"
+        """Return the line: as many numbers as have room, and in what is left the bar."""
+        start, numbers = f"{state.epoch} {state.percent}", [*state.numbers.values()]
         if self._in_notebook:
-            return "  ".join([f"{start} {{bar}}", *state.numbers.values()])
-        room, parts = _columns() - 1 - len(start), []
-        for part in state.numbers.values():
-            if len(part) + 2 > room:
-                break
-            parts.append(part)
-            room -= len(part) + 2
-        if room >= _LEAST_BAR + 1:
-            start += f" {{bar:{min(room - 1, _MOST_BAR)}}}"
-        return "  ".join([start, *parts])
+            return "  ".join([f"{start} {{bar}}", *numbers])
+        room, gap = _columns() - 1, "  "
+        if len(gap.join([start, *numbers])) > room:  # words and spaces go before any number does
+            gap, start = " ", start.removeprefix("epoch ")
+            numbers = [each.replace("val_loss", "val") for each in numbers]
+        while numbers and len(gap.join([start, *numbers])) > room:
+            numbers.pop()
+        left = room - len(gap.join([start, *numbers])) - 1
+        if left >= _LEAST_BAR and len(numbers) == len(state.numbers):
+            start += f" {{bar:{min(left, _MOST_BAR)}}}"
+        return gap.join([start, *numbers])
 
 
 def _columns() -> int:
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):  # a terminal that is none, such as an editor's
+    except (AttributeError, OSError, ValueError):  # a terminal that is none, such as an editor's
         return 80
 
 

@@ -57,6 +57,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'deltarule.callbacks' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 @dataclass(frozen=True)
 class CallbackState:
     """What a callback sees at the end of an epoch.
@@ -70,7 +74,8 @@ class CallbackState:
     epoch : int
         How many epochs are done, counted from the making of the trainer: 1 at the first call.
     logs : dict of str to float
-        The numbers of this epoch: ``loss``, ``val_loss``, metrics, ``seconds``.
+        The numbers of this epoch, with the keys of the `History`: ``loss``, ``val_loss``, metrics,
+        ``learning_rate``, ``seconds``.
     history : History
         All epochs so far, this one included.
     """
