@@ -287,7 +287,7 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
                 return status_name(t.judge_outside(monitored, options));
             },
             "monitored"_a, "options"_a)
-        .def("forget_best", &B::forget_best)
+        .def("forget_best", &B::forget_best, "kept_too"_a)
         .def("step", &step<T>, "X"_a, "y"_a, "sample_weight"_a.none(true), "n_threads"_a)
         .def("step_small", &step_small<T>, "X"_a, "y"_a)
         .def("apply", &apply<T>, "gradient"_a, "loss"_a)

@@ -58,7 +58,8 @@ Network<T>::Network(Index n_inputs, const std::vector<LayerSpec> &specs, std::ui
                                         " has no end");
     theta_ = Buffer<T>(layout_.back().theta_offset + layout_.back().n_parameters);
     state_ = Buffer<T>(layout_.back().state_offset + layout_.back().n_state);
-    find_lowest();
+    lowest_trained_ = lowest_layer(true);
+    lowest_not_frozen_ = lowest_layer(false);
     for (std::size_t l = 0; l < specs.size(); ++l) {
         draw_weights(l, specs[l]);
         T *scale = state() + layout_[l].state_offset + layout_[l].n_state / 2;
@@ -156,20 +157,18 @@ template <class T> void Network<T>::draw_weights(std::size_t l, const LayerSpec 
     }
 }
 
-template <class T> void Network<T>::find_lowest() {
-    lowest_trained_ = lowest_not_frozen_ = layers_.size();
-    for (std::size_t l = layers_.size(); l-- > 0;)
-        if (layout_[l].n_parameters > 0) {
-            lowest_trained_ = l;
-            if (!layout_[l].training.frozen())
-                lowest_not_frozen_ = l;
-        }
+// The lowest layer with parameters, and the lowest of those that are not frozen.
+template <class T> std::size_t Network<T>::lowest_layer(bool with_frozen) const {
+    const auto wanted = [&](const LayerLayout &layer) {
+        return layer.n_parameters > 0 && (with_frozen || !layer.training.frozen());
+    };
+    return static_cast<std::size_t>(std::ranges::find_if(layout_, wanted) - layout_.begin());
 }
 
 template <class T> void Network<T>::set_training(std::size_t l, const LayerTraining &training) {
     layout_[l].training = training;
     ++n_training_changes_;
-    find_lowest();
+    lowest_not_frozen_ = lowest_layer(false); // no other: a thread may look for gradients meanwhile
 }
 
 // Of layers that start at the same place all but the last are without parameters.

@@ -387,7 +387,9 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         Pass here = pass; // with the output's a, also where the loss is computed from z
         here.position = first;
         network_.forward(w, first, n, here, w.scratch(0));
-        losses(first, n, data.weight != nullptr, total, w, Keep::everything);
+        for (Index j = first; j < first + n; j += kRowBlock)
+            losses(j, std::min(kRowBlock, first + n - j), data.weight != nullptr, total, w,
+                   Keep::everything);
         here.logits = loss_.from_logits();
         network_.backward(w, first, n, here, true, w.scratch(0));
         for (Index j = first; j < first + n; j += kRowBlock) {

@@ -156,13 +156,15 @@ Status Trainer<T>::run(const Examples<T> &data, const Examples<T> &validation,
     Team team(worthwhile_threads(
         *network_, batch, epochs_left * static_cast<double>(data.X->rows()), 3, options.n_threads));
     read_layers();
+    settle_frozen();
     if (options.keep_best)
         reserve_best();
     prepare(batch, validation.X ? validation.X->rows() : 0, data.y->width(), team.size());
     const bool was_in_epoch = state.in_epoch;
     if (was_in_epoch)
         resume_epoch(data.X->rows(), options);
-    const Index batches = (data.X->rows() + batch - 1) / batch;
+    const Index rest = data.X->rows() % batch; // a BatchNorm skips a last batch of one row
+    const Index batches = data.X->rows() / batch + (rest > (network_->has_batch_norm() ? 1 : 0));
     horizon_ = static_cast<double>(options.epochs) * static_cast<double>(batches);
     Run run{data, validation, options, poll, team};
     run.first_step = state.step;
@@ -294,7 +296,11 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
     if (!finite || !all_finite(network_->state(), epoch_state_.size()))
         return diverged(std::numeric_limits<double>::infinity());
     if (!(state.weight_sum > 0))
-        throw DataError("sample_weight must not be all zero once converted to the network's dtype");
+        throw DataError(std::string("sample_weight must not be all zero once converted to the "
+                                    "network's dtype") +
+                        (network_->has_batch_norm()
+                             ? " (a BatchNorm skips a last batch of one row, whatever its weight)"
+                             : ""));
     const double loss = state.loss_sum / state.weight_sum;
     if (run.validation.X || run.options.keep_best)
         use_average();
@@ -333,11 +339,13 @@ template <class T> Status Trainer<T>::judge_outside(double monitored, const RunO
     return stalled(options) ? Status::converged : Status::epoch;
 }
 
-template <class T> void Trainer<T>::forget_best() {
+template <class T> void Trainer<T>::forget_best(bool kept_too) {
     state.best_loss = 0;
     state.has_best = false;
     state.epochs_since_best = 0;
-    state.kept_epoch = 0;
+    state.plateau = {.reductions = state.plateau.reductions};
+    if (kept_too)
+        state.kept_epoch = 0;
 }
 
 // Counts the epochs whose monitored loss is no improvement, for stopping and for the schedule.

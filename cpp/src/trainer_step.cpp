@@ -52,6 +52,16 @@ template <class T> void Trainer<T>::read_layers() {
     layers_read_ = network_->n_training_changes();
 }
 
+// What the network holds of a frozen layer, the trained parameters or their average, is both.
+template <class T> void Trainer<T>::settle_frozen() {
+    if (!average_)
+        return;
+    for (const LayerLayout &layer : network_->layout())
+        if (layer.training.frozen())
+            std::copy_n(network_->theta() + layer.theta_offset, layer.n_parameters,
+                        average_.apart.data() + layer.theta_offset);
+}
+
 // l2/2 Σ W² of the optimiser, and what the layers add; over weights only.
 template <class T> double Trainer<T>::penalty(double total, Team &team) {
     const double l2 = optimizer_.l2(total);
@@ -169,6 +179,7 @@ template <class T> double Trainer<T>::step(const Examples<T> &data, int n_thread
     const Index rows = data.X->rows();
     Team team(worthwhile_threads(*network_, rows, static_cast<double>(rows), 3, n_threads));
     read_layers();
+    settle_frozen();
     prepare(rows, 0, data.y->width(), team.size());
     const RowOrder order(rows);
     const Batch batch{&order, 0, rows};
@@ -187,6 +198,7 @@ template <class T> bool Trainer<T>::apply(const T *gradient, double loss) {
     FlushSubnormals flush;
     Team team(1);
     read_layers();
+    settle_frozen();
     Raw raw(*this);
     const bool applied = clip_and_apply(gradient, {.loss = loss}, team);
     raw.average_after = raw.average_after && !applied;
@@ -219,6 +231,7 @@ template <class T> void Trainer<T>::use_average() {
     template double Trainer<T>::rate_of(std::int64_t) const;                                       \
     template bool Trainer<T>::train_on(const Examples<T> &, const Batch &, double, Team &,         \
                                        const Poll &, double &);                                    \
+    template void Trainer<T>::settle_frozen();                                                     \
     template void Trainer<T>::read_layers();                                                       \
     template void Trainer<T>::use_raw();                                                           \
     template void Trainer<T>::use_average();                                                       \

@@ -244,7 +244,7 @@ TEST(judging_outside_is_judging) {
         CHECK_EQ(inside.state.epochs_since_best, outside.state.epochs_since_best);
         CHECK(same_bits(inside.state.best_loss, outside.state.best_loss));
         CHECK(outside.restore_best());
-        outside.forget_best();
+        outside.forget_best(true);
         CHECK(!outside.restore_best());
         CHECK(!outside.state.has_best);
         return status;

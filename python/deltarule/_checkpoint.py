@@ -107,8 +107,14 @@ def resume_like(trainer: Trainer, path: str | os.PathLike[str]) -> Trainer:
     loss = trainer.loss if isinstance(trainer.loss, losses.Custom) else None
 
     def needed(section: Json) -> _Functions:
+        entry = section["loss"]
+        if loss is not None and _is_custom(entry) and entry["function"] != name_of(loss.function):
+            raise ValueError(
+                f"resume_from: {os.fspath(path)!r} is of a training with loss "
+                f"{_settings.shown(entry['function'])}, this one has {loss!r}"
+            )
         return (
-            loss if _is_custom(section["loss"]) else None,
+            loss if _is_custom(entry) else None,
             rate if callable(rate) and _has_callable(section["optimizer"]) else None,
         )
 

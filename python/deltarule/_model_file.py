@@ -120,7 +120,7 @@ def describe(network: Network) -> Json:
     return {
         "dtype": network.dtype.name,
         "n_inputs": network.n_inputs,
-        "layers": [_encode_layer(layer) for layer in network.layers],
+        "layers": [encode_layer(layer) for layer in network.layers],
         "seed": network.seed,
         "n_steps": network.n_steps,
         "cpu_level": str(build_info()["cpu_level"]),
@@ -141,7 +141,7 @@ def tensors_of(network: Network, theta: Array | None = None) -> dict[str, Array]
     }
 
 
-def _encode_layer(view: LayerView) -> Json:
+def encode_layer(view: LayerView) -> Json:
     layer, activation = view.settings, activation_of(view.settings)
     encoded: Json = {"kind": layer.kind}
     if isinstance(layer, Dense) and activation is not None:

@@ -74,6 +74,7 @@ class Network(Passes):
         _architecture.check_numbers(n_inputs, parsed, real_type)
         statistics = _architecture.given_statistics(n_inputs, parsed, real_type)
         seed = _settings.seed_or_none("seed", seed)
+        self._seed_given = seed is not None
         seed = int.from_bytes(os.urandom(8), "little") if seed is None else seed
         self._build(n_inputs, _architecture.without_statistics(parsed), real_type, seed)
         for i, (mean, scale) in statistics.items():

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from deltarule import _settings, _validation
 from deltarule._dispatch import core
-from deltarule._layers import Embedding
+from deltarule._layers import TRAINING, Embedding
 from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._specs import CoreNetwork, layer_spec, layer_training
 from deltarule._validation import Array
@@ -28,6 +28,9 @@ Self = TypeVar("Self", bound="NetworkState")
 
 class NetworkState:
     """What a `Network` is; what it computes is in its subclasses."""
+
+    _stepping = False  # inside a step, where a loss of the user's own may be called
+    _seed_given = True  # not drawn from the system
 
     def _build(
         self, n_inputs: int, layers: tuple[Layer, ...], dtype: np.dtype[Any], seed: int
@@ -198,12 +201,17 @@ class NetworkState:
         self._theta[:] = state["theta"]
 
     def _adopt(self, other: NetworkState) -> None:
-        """Take over the numbers of a network of the same layers."""
+        """Take over the numbers of a network of the same layers, and how they are trained."""
         self._seed = self._core.seed = other._seed
         self._core.n_steps = other.n_steps
         self._core.state[:] = other._core.state
         self._core.fitted = other._core.fitted
         self._theta[:] = other._theta
+        for mine, theirs in zip(self.layers, other.layers, strict=True):
+            for name in TRAINING:
+                value = getattr(theirs, name)
+                if value != getattr(mine, name):
+                    setattr(mine, name, value)
 
     def _begin_training(self) -> None:
         """Take the network for one training call, or refuse."""
@@ -222,6 +230,11 @@ class NetworkState:
     def _alone(self) -> Iterator[None]:
         """Keep other calls from training; a callback of the one that trains may enter."""
         if self._training_thread == threading.get_ident():
+            if self._stepping:
+                raise RuntimeError(
+                    "the network is in the middle of a step: a loss of your own may not change it "
+                    "or how it is trained, a callback may"
+                )
             yield
             return
         self._begin_training()
@@ -229,6 +242,15 @@ class NetworkState:
             yield
         finally:
             self._end_training()
+
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Say that what is called now is called from inside a step."""
+        self._stepping = True
+        try:
+            yield
+        finally:
+            self._stepping = False
 
     def _change_layer(self, index: int, settings: Layer) -> None:
         """Take other settings of how a layer is trained; what it computes is the same."""

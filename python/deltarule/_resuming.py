@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from deltarule import _checkpoint
 from deltarule._checkpointing import Checkpoint, CheckpointPath
 from deltarule._errors import ModelFileError
-from deltarule._model_file import describe
+from deltarule._layers import TRAINING
+from deltarule._model_file import encode_layer
 from deltarule._training import Trainer
+from deltarule._views import LayerView
 
 
 @contextmanager
@@ -38,10 +40,10 @@ def resumed(trainer: Trainer, resume_from: Any) -> Iterator[None]:
     n_steps = network.n_steps
     try:
         yield
-    except (TypeError, ValueError):
-        if network.n_steps == n_steps and network._lock.acquire(blocking=False):
-            network._adopt(before)
-            network._lock.release()
+    except Exception:
+        if network.n_steps == n_steps:
+            with suppress(RuntimeError), network._alone():
+                network._adopt(before)
         raise
 
 
@@ -82,6 +84,8 @@ def _safetensors(folder: str | os.PathLike[str]) -> list[Path]:
 def _refuse_another(path: str, trainer: Trainer, saved: Trainer) -> None:
     """Refuse a checkpoint of another network, loss, optimiser, seed or average."""
     own, theirs = _settings_of(trainer), _settings_of(saved)
+    if not trainer.network._seed_given:
+        own.pop("a network with seed")
     for what, value in own.items():
         if value != theirs[what]:
             raise ValueError(
@@ -91,19 +95,38 @@ def _refuse_another(path: str, trainer: Trainer, saved: Trainer) -> None:
 
 
 def _settings_of(trainer: Trainer) -> dict[str, Any]:
-    """Return what must be the same: not the network's seed, nor its statistics."""
-    network = describe(trainer.network)
-    layers = [{key: v for key, v in each.items() if key != "fitted"} for each in network["layers"]]
+    """Return what must be the same: not how layers are trained, which a callback may change."""
+    network = trainer.network
+    layers = [_AsMade(view) for view in network.layers]
     return {
-        "n_inputs": network["n_inputs"],
+        "n_inputs": network.n_inputs,
         "number of layers": len(layers),
-        "dtype": network["dtype"],
-        **{f"layers[{i}]": layer for i, layer in enumerate(layers)},
+        "dtype": network.dtype.name,
+        **{f"net.layers[{i}]": layer for i, layer in enumerate(layers)},
+        "a network with seed": network.seed,
         "loss": trainer.loss,
         "optimizer": trainer.optimizer,
         "seed": trainer.seed,
         "ema": trainer.ema,
     }
+
+
+class _AsMade:
+    """A layer's settings, equal to those that mean the same."""
+
+    def __init__(self, view: LayerView) -> None:
+        self._settings = view.settings
+        self._entry = {
+            key: value
+            for key, value in encode_layer(view).items()
+            if key not in TRAINING and key != "fitted"
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _AsMade) and self._entry == other._entry
+
+    def __repr__(self) -> str:
+        return repr(self._settings)
 
 
 def _long(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,6 +83,9 @@ class RunData:
         return len(self.split.train) if self.split else int(self.train.X.shape[0])
 
 
+_JUDGED = ("best_loss", "has_best", "epochs_since_best", "plateau")  # what forget_best changes
+
+
 class _Before(NamedTuple):
     """What a run that fails before its first step must leave as it was."""
 
@@ -157,7 +161,8 @@ class Run:
         self._trainer.history.stopped_by = before.stopped_by
         if self._trainer.history.monitor != before.monitor:
             self._trainer.history.monitor = before.monitor
-            self._core.set_scalars(before.scalars)
+            judged = {k: v for k, v in before.scalars.items() if k.startswith(_JUDGED)}
+            self._core.set_scalars(self._core.scalars() | judged)
             if before.best is not None:
                 self._core.set_best(**before.best)
 
@@ -168,9 +173,16 @@ class Run:
 
     def _set_monitor(self) -> None:
         """Forget the best epoch if it was the best by another number."""
-        if self._trainer.history.monitor != self._data.monitor:
-            self._core.forget_best()
-            self._trainer.history.monitor = self._data.monitor
+        history = self._trainer.history
+        if not self._has_work():
+            return
+        if history.monitor != self._data.monitor:
+            self._core.forget_best(True)
+            history.monitor = self._data.monitor
+        elif history.monitor is None and history.n_epochs > 0:
+            validated = not math.isnan(history.last().get("val_loss", math.nan))
+            if validated != (self._data.validation is not None):  # kept are those of one kind
+                self._core.forget_best(False)
 
     def _name_columns(self) -> None:
         """Give the history its keys, so that they are there even if no epoch is finished."""
@@ -183,11 +195,13 @@ class Run:
 
     def _fit_scaling(self) -> None:
         """Compute the statistics that are missing, if there is anything to train at all."""
-        epochs, epoch = self._settings.epochs, int(self._core.progress["epoch"])
-        settings = self._settings
-        if epoch < epochs and settings.max_steps != 0 and settings.max_seconds != 0:
+        if self._has_work():
             split = self._data.split
             self._network._core.fit_scaling(*self._data.train, split.train if split else None)
+
+    def _has_work(self) -> bool:
+        settings, epoch = self._settings, int(self._core.progress["epoch"])
+        return epoch < settings.epochs and settings.max_steps != 0 and settings.max_seconds != 0
 
     def _show_bar(self) -> None:
         if _progress.wanted(self._settings.progress):
@@ -207,7 +221,8 @@ class Run:
         if seconds_left is not None and seconds_left <= 0:
             return "max_seconds"
         options = self._options(seconds_left, steps_left)
-        status = self._core.run(options)
+        with self._network._in_step():
+            status = self._core.run(options)
         try:
             n_ended = self._record()
         finally:  # an epoch whose metrics failed is no improvement

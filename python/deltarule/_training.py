@@ -148,7 +148,8 @@ class Trainer:
         )
         network._begin_training()
         try:
-            loss = self._core.step(X, y, weight, _threads.resolve(None))
+            with network._in_step():
+                loss = self._core.step(X, y, weight, _threads.resolve(None))
         finally:
             network._end_training()
         return loss if math.isfinite(loss) else self._refuse_loss(loss)
@@ -474,7 +475,10 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
         self, class_weight: Any, y: Any, weight: Any, rows: Array | None = None
     ) -> Array:
         from deltarule import _class_weight
+        from deltarule.losses import Hinge
 
+        if isinstance(self.loss, Hinge):  # its classes are -1 and 1
+            y = (np.asarray(y) + 1) / 2
         return _class_weight.of_rows(class_weight, y, weight, self.network.n_outputs, rows)
 
     def _hold_out(

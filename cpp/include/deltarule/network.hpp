@@ -135,7 +135,7 @@ template <class T> class Network {
     void add_layer(const LayerSpec &spec, Index width);
     void close_residual(Index width);
     void draw_weights(std::size_t layer, const LayerSpec &spec);
-    void find_lowest();
+    std::size_t lowest_layer(bool with_frozen) const;
     Numbers<T> numbers(std::size_t layer, T *scratch) const;
     Pass pass_of(std::size_t layer, const Pass &pass) const;
     Columns<const T> input_of(std::size_t layer, Workspace<T> &w, Index first) const;

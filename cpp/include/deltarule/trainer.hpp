@@ -97,8 +97,9 @@ template <class T> class Trainer {
     // improvement) instead of its loss, for stopping and for keep_best. Comes once after each
     // Status::epoch of a run with judge_outside, and says what that run would have said.
     Status judge_outside(double monitored, const RunOptions &options);
-    // What was judged is not comparable with what comes: no epoch is the best, or is kept.
-    void forget_best();
+    // What was judged is not comparable with what comes: no epoch is the best, or with kept_too
+    // kept.
+    void forget_best(bool kept_too);
 
     // The network's numbers become those of the kept epoch's end; false if there is none.
     bool restore_best();
@@ -153,6 +154,7 @@ template <class T> class Trainer {
     bool stalled(const RunOptions &options) const;
     void restore_epoch_start();
     void read_layers();
+    void settle_frozen();
     double penalty(double total, Team &team);
     bool clip_and_apply(const T *gradient, StepFacts facts, Team &team);
     void begin_update(StepFacts facts);
