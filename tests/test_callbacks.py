@@ -558,6 +558,17 @@ def test_what_becomes_a_pipe_or_endless_is_not_appended_to(tmp_path, special):
         fit(network(), epochs=1, callbacks=[logger])
 
 
+def test_a_foreign_line_without_an_end_is_not_taken_for_a_cut_one(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("my notes")
+    with pytest.raises(ValueError, match="has the columns my notes"):
+        fit(network(), epochs=1, callbacks=[CSVLogger(path, append=True)])
+    assert path.read_text() == "my notes"
+    path.write_text("epoch,lo")  # what a kill left
+    fit(network(), epochs=2, callbacks=[CSVLogger(path, append=True)])
+    assert len(path.read_text().splitlines()) == 3
+
+
 def test_what_is_no_text_is_not_appended_to(tmp_path):
     path = tmp_path / "log.csv"
     path.write_bytes(b"epoch,loss\n\xff\n")

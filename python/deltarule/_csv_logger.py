@@ -95,11 +95,14 @@ class CSVLogger:
         try:
             with _atomic.naming(path), _atomic.open_regular(path) as file:
                 text = io.TextIOWrapper(io.BufferedReader(file), encoding="utf-8")
-                lines = [line for line in text if line.endswith("\n")]  # else cut off by a kill
+                lines = list(text)
         except FileNotFoundError:
             return ""
         except UnicodeDecodeError:
             raise ValueError(f"{path!r} is no text: append to another file") from None
+        if lines and not lines[-1].endswith("\n"):  # cut off by a kill
+            whole = len(lines) > 1 or header.startswith(lines[-1])
+            lines = lines[:-1] if whole else lines
         if lines and lines[0] != header:
             raise ValueError(
                 f"{path!r} has the columns {lines[0].rstrip()}, this training has "

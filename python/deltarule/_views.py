@@ -201,7 +201,8 @@ class LayerView:
         """Whether `learning_rate_factor` is 0, or None where nothing is trained.
 
         Setting True makes it 0; setting False makes the 0 of a frozen layer 1, whatever it was
-        before, and leaves other factors alone.
+        before, and leaves other factors alone. The running statistics of a frozen BatchNorm still
+        move in training.
         """
         factor = self.learning_rate_factor
         return None if factor is None else factor == 0

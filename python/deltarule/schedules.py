@@ -330,9 +330,10 @@ class ReduceOnPlateau(Schedule):
     .. math:: \eta = \max(\eta_0 f^r, \eta_1)
 
     with :math:`r` reductions so far. After each epoch the validation loss, or without validation
-    data ``history["loss"]``, is compared with the lowest before it: `patience` epochs in a row
-    that are not lower by more than `tol` are one more reduction, and the count starts again. That
-    is the rule by which ``Network.fit`` stops, with settings of its own.
+    data ``history["loss"]``, or what ``monitor=`` names, is compared with the lowest before it:
+    `patience` epochs in a row that are not lower by more than `tol` are one more reduction, and
+    the count starts again. That is the rule by which ``Network.fit`` stops, with settings of its
+    own. Single steps (``trainer.step``) belong to no epoch and reduce nothing.
 
     Parameters
     ----------
