@@ -316,7 +316,7 @@ TEST(a_norm_reads_its_units_alone) {
             Buffer<T> gradient(network.n_parameters());
             network.forward(w, 0, 20, Pass{}, w.scratch(0));
             network.backward(w, 0, 20, Pass{}, true, w.scratch(0));
-            network.gradient(w, 0, 20, {gradient.data(), false, {}}, 0, 1, w.scratch(0));
+            network.gradient(w, 0, 20, Pass{}, {gradient.data(), false, {}}, 0, 1, w.scratch(0));
             std::vector<T> all(gradient.data(), gradient.data() + gradient.size());
             for (const Columns<T> &c : {w.slots[1].a, w.input_gradient})
                 for (Index j = 0; j < 20; ++j)

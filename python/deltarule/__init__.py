@@ -34,7 +34,6 @@ from deltarule._network import Network
 from deltarule._norms import BatchNorm, LayerNorm
 from deltarule._residual import Residual
 from deltarule._threads import set_num_threads
-from deltarule._training import Trainer
 from deltarule._version import __version__
 from deltarule.optimizers import (
     SGD,
@@ -50,6 +49,7 @@ from deltarule.optimizers import (
 if TYPE_CHECKING:
     from deltarule import schedules
     from deltarule._table.model import TableModel
+    from deltarule._training import Trainer
 
 __all__ = [
     "SGD",
@@ -89,14 +89,16 @@ __all__ = [
 ]
 
 
+_LATER = {"TableModel": "deltarule._table.model", "Trainer": "deltarule._training"}
+
+
 def __getattr__(name: str) -> Any:
-    """Import what is rarely used when it is first used."""
+    """Import what predictions do not need when it is first used."""
     if name == "schedules":
         return import_module("deltarule.schedules")
-    if name == "TableModel":
-        from deltarule._table.model import TableModel
-
-        return TableModel
+    if name in _LATER:
+        value = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return value
     raise AttributeError(f"module 'deltarule' has no attribute {name!r}")
 
 
