@@ -14,7 +14,7 @@ from batch_norm_helpers import (
     rows,
     statistics,
 )
-from helpers import OPTIMIZERS, rng, run_python
+from helpers import OPTIMIZERS, rng
 from tolerances import FLOAT32_STEPS, close
 
 
@@ -258,34 +258,3 @@ def test_a_resumed_epoch_that_diverges_restores_its_start(tmp_path):
     with pytest.raises(dr.DivergenceError):
         resumed.run(X, Y, batch_size=8, epochs=1)
     assert bits(resumed.network) == start
-
-
-LEVEL = """
-    import hashlib, json, sys
-    import numpy as np
-    import deltarule as dr
-    from batch_norm_helpers import NETWORKS, network, rows, statistics
-
-    found = {}
-    for dtype in ("float32", "float64"):
-        for name in NETWORKS:
-            net, (X, Y) = network(name, dtype), rows(300)
-            net.fit(X, Y, epochs=2, batch_size=280, seed=1)
-            net.fit(X, Y, epochs=1, batch_size=31, seed=1)
-            arrays = [net.theta, *statistics(net), net.predict(X), net.gradient(X, Y)[1]]
-            digest = hashlib.sha256(b"".join(a.tobytes() for a in arrays))
-            found[dtype + name] = digest.hexdigest()
-    print(json.dumps(found))
-"""
-
-
-def test_levels_v3_and_v4_have_the_same_bits():
-    from deltarule import _cpu
-
-    if not {"v3", "v4"} <= set(_cpu.levels()):
-        pytest.skip("this processor has no levels v3 and v4 to compare")
-    path = {"PYTHONPATH": __file__.rpartition("/")[0]}
-    found = [
-        run_python(LEVEL, env={**path, "DELTARULE_CPU_LEVEL": level}) for level in ("v3", "v4")
-    ]
-    assert found[0] == found[1]

@@ -22,7 +22,7 @@ def test_there_are_modules():
 
 @pytest.mark.parametrize("name", ["deltarule", *PYTHON_MODULES])
 def test_examples_in_docstrings(name):
-    if name in ("deltarule._history", "deltarule._network"):
+    if name in ("deltarule._history", "deltarule._passes"):
         pytest.importorskip("matplotlib")  # History.plot, Network.plot_flow
     failed, _ = doctest.testmod(importlib.import_module(name))
     assert failed == 0

@@ -70,14 +70,18 @@ RESULTS = """
 
     def blocks(dtype):
         for width in (1, 3, 16, 17, 64, 257):
-            X, y = rng(width).normal(size=(71, width)), rng(width, 1).normal(size=(71, 3))
+            X, y = rng(width).normal(size=(300, width)), rng(width, 1).normal(size=(300, 3))
             inside = [dr.LayerNorm(), dr.Dense(width + 1, "silu"), dr.Dense(width)]
             layers = [dr.Input(width), dr.Residual([dr.Residual(inside), dr.Dropout(0.2)])]
-            layers += [dr.Dense(40), dr.LayerNorm(), dr.Activation("tanh"), dr.Dense(3)]
+            layers += [dr.Dense(40), dr.BatchNorm(), dr.LayerNorm(), dr.Activation("tanh")]
+            layers += [dr.Dense(3)]
             net = dr.Network(layers, dtype=dtype, seed=width)
             train(f"{dtype} {width} wide blocks sgd", net, X, y, dr.SGD(0.01, momentum=0.9),
-                  epochs=2, batch_size=33)
+                  epochs=2, batch_size=270)
             found[f"{dtype} {width} wide blocks one row"] = net.predict(X[:1].astype(dtype))
+            norm = next(view for view in net.layers if view.running_mean is not None)
+            found[f"{dtype} {width} wide running mean"] = norm.running_mean
+            found[f"{dtype} {width} wide running variance"] = norm.running_var
 
     def estimators(dtype):
         from deltarule.sklearn import MLPRegressor
