@@ -1,5 +1,7 @@
 """Where two features meet: each of these went wrong once."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,12 @@ def test_another_monitor_begins_the_plateau_anew():
     trainer = dr.Trainer(
         network(), optimizer=dr.SGD(dr.schedules.ReduceOnPlateau(0.001, 0.5, patience=2)), seed=0
     )
-    trainer.run(X, Y, epochs=5, metrics=["r2"], monitor="r2")
+    rising = itertools.count(5)
+
+    def profit(y_true, y_pred):  # no loss is as low as its negative
+        return next(rising)
+
+    trainer.run(X, Y, epochs=5, metrics=[profit], monitor=("profit", "max"))
     history = trainer.run(X, Y, epochs=15)
     assert (np.diff(history["loss"]) < 0).all()
     assert (history["learning_rate"] == 0.001).all()
@@ -122,6 +129,17 @@ def test_a_layer_that_is_frozen_is_its_own_average():
     for show in (trainer.use_raw, trainer.use_average):
         show()
         assert np.array_equal(trainer.network.layers[0].W, seen)
+
+
+def test_a_fit_goes_on_from_a_loop_of_steps_with_an_average(tmp_path):
+    trainer = dr.Trainer(network(), ema=0.9, seed=0)
+    for _ in range(3):
+        trainer.step(X, Y)  # leaves what is trained in the network
+    trainer.save(tmp_path / "loop.safetensors")
+    trainer.run(X, Y, epochs=4)
+    net = network()
+    net.fit(X, Y, epochs=4, seed=0, ema=0.9, resume_from=tmp_path / "loop.safetensors")
+    assert np.array_equal(net.theta, trainer.network.theta)
 
 
 def test_a_trace_calls_a_loss_with_blocks_too():
