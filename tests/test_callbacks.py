@@ -74,16 +74,19 @@ def test_what_kills_left_is_deleted_when_it_is_old(tmp_path):
     assert names(tmp_path) == sorted([new.name, other.name, "last"])
 
 
-def test_not_too_often(tmp_path):
-    checkpoint = Checkpoint(tmp_path / PATTERN, keep=None, every_seconds=1000)
-    fit(network(), callbacks=[checkpoint])
-    assert names(tmp_path) == ["run-00001.safetensors"]
-    slow = lambda state: time.sleep(0.03)  # noqa: E731
-    checkpoint = Checkpoint(tmp_path / "slow-{epoch}", keep=None, every_seconds=0.05)
-    fit(network(), callbacks=[slow, checkpoint])
-    saved = [int(name[-5:]) for name in names(tmp_path) if name.startswith("slow")]
-    assert saved[0] == 1
-    assert (np.diff(saved) >= 2).all()
+def test_not_too_often(tmp_path, monkeypatch):
+    now = 0.0
+
+    def an_epoch_takes_three_seconds(state):
+        nonlocal now
+        now += 3.0
+
+    monkeypatch.setattr("deltarule._checkpointing.time.monotonic", lambda: now)
+    for seconds, saved in ((1000, [1]), (5, [1, 3, 5]), (3, [1, 2, 3, 4, 5])):
+        path = f"every-{seconds}-"
+        checkpoint = Checkpoint(tmp_path / (path + "{epoch}"), keep=None, every_seconds=seconds)
+        fit(network(), epochs=5, callbacks=[an_epoch_takes_three_seconds, checkpoint])
+        assert [int(name[-5:]) for name in names(tmp_path) if name.startswith(path)] == saved
 
 
 def test_the_best_only(tmp_path):

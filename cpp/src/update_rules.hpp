@@ -101,7 +101,7 @@ template <class T, bool kMaximum> struct Adam {
             store(largest, v, at);
         }
         const P<T> scale = simd::madd(simd::sqrt(v), root, epsilon);
-        return simd::sub(p, simd::div(simd::mul(rate, m), scale));
+        return simd::sub(p, simd::quotient(simd::mul(rate, m), scale));
     }
 };
 
@@ -124,7 +124,7 @@ template <class T> struct Nadam {
         store(mean, m, at);
         store(square, v, at);
         const P<T> ahead = simd::madd(momentum_rate, m, simd::mul(rate, g));
-        return simd::sub(p, simd::div(ahead, simd::madd(simd::sqrt(v), root, epsilon)));
+        return simd::sub(p, simd::quotient(ahead, simd::madd(simd::sqrt(v), root, epsilon)));
     }
 };
 
@@ -151,7 +151,7 @@ template <class T> struct RmsProp {
             spread = simd::nmadd(average, average, spread);
             spread = simd::where_less(spread, zero, zero, spread);
         }
-        P<T> step = simd::div(g, simd::add(simd::sqrt(spread), epsilon));
+        P<T> step = simd::quotient(g, simd::add(simd::sqrt(spread), epsilon));
         if (velocity) {
             step = simd::madd(mu, load(velocity, at), step);
             store(velocity, step, at);
@@ -170,7 +170,7 @@ template <class T> struct Adagrad {
     P<T> operator()(Place at, const P<T> &g, const P<T> &p) const {
         const P<T> s = simd::madd(g, g, load(sum, at));
         store(sum, s, at);
-        return simd::nmadd(rate, simd::div(g, simd::add(simd::sqrt(s), epsilon)), p);
+        return simd::nmadd(rate, simd::quotient(g, simd::add(simd::sqrt(s), epsilon)), p);
     }
 };
 
