@@ -61,6 +61,15 @@ RESULTS = """
                   ema=(None, 0.9, 0.5)[width % 3])
             found[f"{dtype} {width} wide one row"] = net.predict(X[:1].astype(dtype))
 
+    def rules(dtype):
+        for k, rule in enumerate((dr.Adam(0.01, amsgrad=True), dr.AdamW(0.01), dr.RMSprop(0.01),
+                                  dr.RMSprop(0.01, centered=True, momentum=0.5),
+                                  dr.Adagrad(0.1), dr.NAdam(0.01), dr.Lion(0.001),
+                                  dr.IRpropPlus(0.01))):
+            X, y = rng(1).normal(size=(23, 21)), rng(2).normal(size=(23, 3))
+            net = dense((21, 37, 3), ("relu", "identity"), dtype=dtype)
+            train(f"{dtype} rule {k}", net, X, y, rule, epochs=5, batch_size=23)
+
     def rates(dtype):
         for name, (schedule, _) in PURE.items():
             X, y = rng(1).normal(size=(23, 5)), rng(2).normal(size=(23, 3))
@@ -98,6 +107,7 @@ RESULTS = """
     for dtype in ("float32", "float64"):
         pairs(dtype)
         widths(dtype)
+        rules(dtype)
         rates(dtype)
         blocks(dtype)
         if importlib.util.find_spec("sklearn"):
@@ -133,7 +143,7 @@ def test_v3_and_v4_give_the_same_bits(results):
 
 
 def test_v2_agrees_within_rounding(results):
-    """SGD only: Adam divides by the size of the gradient, however small that is.
+    """SGD only: other rules divide by the size of the gradient, however small that is.
 
     The number of terms: at most 515 in a sum, in the sums of six steps one after the other.
     """
@@ -142,7 +152,7 @@ def test_v2_agrees_within_rounding(results):
     far = [
         key
         for key in one
-        if "adam" not in key
+        if not {"adam", "rule"} & set(key.split())
         and not close(one[key], other[key], 6 * tolerance(key.split()[0], terms=515))
     ]
     assert not far
