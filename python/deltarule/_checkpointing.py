@@ -69,6 +69,10 @@ class Checkpoint:
     (``trainer.save``), and older files go only when the new one is on the disk; if it cannot be
     written, the training ends with the OSError and the older files stay.
 
+    In a list of callbacks it may stand anywhere: those after it, which a kill may have kept from
+    the epoch that was saved, are called for that epoch when the training goes on; those before it
+    are not called again. So one that asks to stop belongs after it: it will ask again.
+
     A checkpoint is a model file too: ``dr.load(path)`` gives its network. What other callbacks
     remember is not in it. Temporaries that kills left in the folder (``.deltarule-*.tmp``) are
     deleted once they are an hour old.
@@ -141,6 +145,12 @@ class Checkpoint:
         if self._saved_at == -math.inf:
             _atomic.remove_leftovers(self._path.folder)
         self._saved_at = time.monotonic()
+        self._delete_old(state)
+
+    def _wrote(self, path: str, epoch: int) -> bool:
+        return os.path.realpath(path) == os.path.realpath(self._path.of(epoch))
+
+    def _delete_old(self, _: CallbackState) -> None:
         if self._path.is_pattern and self._keep is not None:
             for old in self._path.files()[self._keep :]:
                 with contextlib.suppress(FileNotFoundError):

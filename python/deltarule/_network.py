@@ -282,7 +282,7 @@ class Network(Passes):
             progress=progress,
             restore_best=restore_best,
         )
-        with trainer._resumed(resume_from):
+        with trainer._resumed(resume_from) as path:
             data = trainer._run_data(
                 (X, y, sample_weight),
                 validation_data,
@@ -292,7 +292,7 @@ class Network(Passes):
                 class_weight=class_weight,
                 monitor=monitor,
             )
-            return trainer._train(data, settings)
+            return trainer._train(data, settings, path)
 
     def folded(self) -> Network:
         """Return a network for prediction in which each BatchNorm is part of a Dense.

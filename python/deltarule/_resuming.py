@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,18 @@ from deltarule._layers import TRAINING
 from deltarule._model_file import encode_layer
 from deltarule._training import Trainer
 from deltarule._views import LayerView
+from deltarule.callbacks import Callback
 
 
 @contextmanager
-def resumed(trainer: Trainer, resume_from: Any) -> Iterator[None]:
-    """Make `trainer` and its network what the checkpoint says, if there is one.
+def resumed(trainer: Trainer, resume_from: Any) -> Iterator[str | None]:
+    """Make `trainer` and its network what the checkpoint says; yield its path, None without one.
 
     If what follows is refused before any step, the network is again what it was.
     """
     found = _newest(trainer, resume_from)
     if found is None:
-        yield
+        yield None
         return
     path, saved = found
     _refuse_another(path, trainer, saved)
@@ -39,12 +40,26 @@ def resumed(trainer: Trainer, resume_from: Any) -> Iterator[None]:
         network._end_training()
     n_steps = network.n_steps
     try:
-        yield
+        yield path
     except Exception:
         if network.n_steps == n_steps:
             with suppress(RuntimeError), network._alone():
                 network._adopt(before)
         raise
+
+
+def missed(trainer: Trainer, callbacks: Sequence[Callback], path: str) -> Sequence[Callback]:
+    """Return what the training that saved `path` may not have come to before it was killed.
+
+    If one of the callbacks saved it at the end of an epoch: its older files, and those after it.
+    """
+    progress = trainer._core.progress
+    if progress["position"] > 0:
+        return ()
+    for i, callback in enumerate(callbacks):
+        if isinstance(callback, Checkpoint) and callback._wrote(path, int(progress["epoch"])):
+            return (callback._delete_old, *callbacks[i + 1 :])
+    return ()
 
 
 def _newest(own: Trainer, resume_from: Any) -> tuple[str, Trainer] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,8 +113,11 @@ class Run:
         self._first_step = int(self._core.progress["step"])
         self._bar: _progress.Progress | None = None
 
-    def execute(self) -> None:
-        """Train until a rule stops it; whatever happens, keep the epochs that were finished."""
+    def execute(self, missed: Sequence[Callback] = ()) -> None:
+        """Train until a rule stops it; whatever happens, keep the epochs that were finished.
+
+        The callbacks in `missed` still have to be called for the last epoch.
+        """
         before = self._snapshot()
         self._trainer.history.stopped_by = None
         self._network._history = self._trainer.history
@@ -123,7 +127,9 @@ class Run:
             self._name_columns()
             self._set_monitor()
             self._show_bar()
-            stopped_by = None
+            stopped_by: StoppedBy | None = None
+            if self._call_back(missed) and self._has_work():
+                stopped_by = "callback"
             while stopped_by is None:
                 stopped_by = self._advance()
             self._core.use_average()
@@ -239,7 +245,7 @@ class Run:
                 loss=loss,
                 best_epoch=best["epoch"] if best else None,
             )
-        stop = n_ended > 0 and self._call_back()
+        stop = n_ended > 0 and self._call_back(self._data.callbacks)
         if status == "rate":
             self._trainer._sample_rate()
         if status in ("epochs", "converged"):
@@ -333,13 +339,14 @@ class Run:
             values |= {f"{prefix}{key}": value for key, value in of_part.items()}
         return values
 
-    def _call_back(self) -> bool:
-        if not self._data.callbacks:
+    def _call_back(self, listeners: Sequence[Callback]) -> bool:
+        """Call them for the last epoch; return whether one of them asks to stop."""
+        if not listeners:
             return False
         history = self._trainer.history
         epoch = int(self._core.progress["epoch"])
         state = CallbackState(self._network, self._trainer, epoch, history.last(), history)
         try:
-            return callbacks.call(self._data.callbacks, state)
+            return callbacks.call(listeners, state)
         finally:
             self._core.use_average()  # unless one of them called use_raw, it is there

@@ -311,18 +311,28 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
         )
         return self._train(data, settings)
 
-    def _resumed(self, resume_from: Any) -> AbstractContextManager[None]:
-        """Return the context of a fit that goes on from a checkpoint, if it is asked to."""
+    def _resumed(self, resume_from: Any) -> AbstractContextManager[str | None]:
+        """Return the context of a fit that goes on from a checkpoint, if it is asked to.
+
+        Its value is the path of the checkpoint, None without one.
+        """
         if resume_from is None:
             return nullcontext()
         from deltarule import _resuming
 
         return _resuming.resumed(self, resume_from)
 
-    def _train(self, data: RunData, settings: RunSettings) -> History:
+    def _train(
+        self, data: RunData, settings: RunSettings, resumed_from: str | None = None
+    ) -> History:
+        missed: Sequence[Callback] = ()
+        if resumed_from is not None:
+            from deltarule import _resuming
+
+            missed = _resuming.missed(self, data.callbacks, resumed_from)
         self.network._begin_training()
         try:
-            Run(self, data, settings).execute()
+            Run(self, data, settings).execute(missed)
         finally:
             self.network._end_training()
         return self.history
