@@ -351,18 +351,23 @@ template <class T> Index Network<T>::share_start(std::size_t l, int part, int pa
 template <class T>
 void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
                           const GradientSink<T> &sink, int part, int parts, T *scratch) const {
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-        const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
-        if (k0 >= k1 || (pass.skip_frozen && layout_[l].training.frozen()))
-            continue;
-        std::visit(
-            [&](const auto &layer) {
-                if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
-                    layer.gradient(input_of(l, w, first), w.slots[l].from(first), n,
-                                   layout_[l].theta_offset, k0, k1, sink, scratch);
-            },
-            layers_[l]);
-    }
+    for (std::size_t l = 0; l < layers_.size(); ++l)
+        gradient(l, w, first, n, pass, sink, part, parts, scratch);
+}
+
+template <class T>
+void Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                          const GradientSink<T> &sink, int part, int parts, T *scratch) const {
+    const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
+    if (k0 >= k1 || (pass.skip_frozen && layout_[l].training.frozen()))
+        return;
+    std::visit(
+        [&](const auto &layer) {
+            if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
+                layer.gradient(input_of(l, w, first), w.slots[l].from(first), n,
+                               layout_[l].theta_offset, k0, k1, sink, scratch);
+        },
+        layers_[l]);
 }
 
 template class Network<float>;

@@ -322,6 +322,11 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
     check_rows(network_, pass, batch.count, data.names.X);
     const Keep keep = use ? Keep::gradient : Keep::outputs;
     const Index together = rows_together(network_, pass, batch.count);
+    if (use && use->apply && team.size() == 1 && batch.count <= kRowBlock &&
+        !network_.has_batch_norm()) {
+        apply_small(data, batch, total_weight, pass, w, loss, *use);
+        return true;
+    }
     double sum = 0;
     for (Index done = 0; done < batch.count; done += together) {
         if (done > 0 && poll && poll())
@@ -340,6 +345,29 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
             return false;
     }
     return true;
+}
+
+// A batch of one block on one thread: each layer's gradient is applied right after its delta, while
+// that, W and the layer's input are in cache.
+template <class T>
+void Objective<T>::apply_small(const Examples<T> &data, const Batch &batch, double total_weight,
+                               Pass pass, Workspace<T> &w, double &loss,
+                               const GradientUse<T> &use) const {
+    const Index n = batch.count;
+    T *scratch = w.scratch(0);
+    pass.position = 0;
+    pass.logits = loss_.from_logits();
+    gather(data, batch, w, 0);
+    network_.forward(w, 0, n, pass, scratch);
+    losses(0, n, data.weight != nullptr, total_weight, w, Keep::gradient);
+    loss = sum_of_rows(w.losses, n) / total_weight;
+    if (use.accept && !use.accept(loss))
+        return;
+    const GradientSink<T> sink{nullptr, false, use.apply, use.touched};
+    for (std::size_t l = network_.layers().size(); l-- > network_.lowest(pass, false);) {
+        network_.backward(l, w, 0, n, pass, false, scratch);
+        network_.gradient(l, w, 0, n, pass, sink, 0, 1, scratch);
+    }
 }
 
 // The gradient of rows [done, done + n) of a batch, which are in the workspace: parameters are

@@ -37,6 +37,8 @@ template <class T> struct Slot {
 
     // The same, from column j on.
     Slot from(Index j) const {
+        if (j == 0)
+            return *this;
         const auto shift = [j](Columns<T> c) { return c ? Columns<T>{c.column(j), c.ld} : c; };
         return {shift(z),
                 shift(a),

@@ -130,6 +130,9 @@ template <class T> class Network {
     // pass.skip_frozen that of frozen layers is left out.
     void gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
                   const GradientSink<T> &sink, int part, int parts, T *scratch) const;
+    // That of layer l alone.
+    void gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                  const GradientSink<T> &sink, int part, int parts, T *scratch) const;
 
   private:
     void add_layer(const LayerSpec &spec, Index width);

@@ -77,6 +77,8 @@ template <class T> class Objective {
 
   private:
     struct Block;
+    void apply_small(const Examples<T> &data, const Batch &batch, double total_weight, Pass pass,
+                     Workspace<T> &w, double &loss, const GradientUse<T> &use) const;
     bool add_gradient(Index done, Index n, Index n_rows, double loss, const Pass &pass,
                       Workspace<T> &w, Team &team, const Poll &poll,
                       const GradientUse<T> &use) const;
