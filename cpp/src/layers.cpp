@@ -124,26 +124,31 @@ void Dropout<T>::forward(const Numbers<T> &, Columns<const T> in, const Slot<T> 
                          const Pass &pass) const {
     if (!pass.training)
         return copy(outputs, n, in, slot.a);
-    constexpr Index kUnits = 8; // two units a word, four words a draw
-    const double threshold = std::floor(rate * 4294967296.0);
+    constexpr Index kDrawn = 8; // units: two a word, four words a draw
+    constexpr Index kBlock = 8 * kDrawn;
+    const auto threshold = static_cast<std::uint32_t>(std::floor(rate * 4294967296.0));
     const T kept = static_cast<T>(1 / (1 - rate));
-    for (Index j = 0; j < n; ++j) {
-        T *mask = slot.mask.column(j);
-        for (Index i = 0; i < outputs; i += kUnits) {
-            const Words words =
-                draw(pass.seed, Stream::masks,
-                     {pass.step, layer, static_cast<std::uint64_t>(pass.position + j),
-                      static_cast<std::uint64_t>(i / kUnits)});
-            for (Index q = 0; q < std::min(kUnits, outputs - i); ++q) {
-                const std::uint64_t word = words[static_cast<std::size_t>(q / 2)];
-                const auto bits = static_cast<std::uint32_t>(q % 2 == 0 ? word : word >> 32);
-                mask[i + q] = static_cast<double>(bits) < threshold ? T(0) : kept;
+    std::uint32_t bits[kBlock];
+    for (Index j = 0; j < n; ++j)
+        for (Index first = 0; first < outputs; first += kBlock) {
+            const Index count = std::min(kBlock, outputs - first);
+            std::uint32_t *next = bits;
+            for (Index i = first; i < first + count; i += kDrawn)
+                for (const std::uint64_t word :
+                     draw(pass.seed, Stream::masks,
+                          {pass.step, layer, static_cast<std::uint64_t>(pass.position + j),
+                           static_cast<std::uint64_t>(i / kDrawn)})) {
+                    *next++ = static_cast<std::uint32_t>(word);
+                    *next++ = static_cast<std::uint32_t>(word >> 32);
+                }
+            // A dropped unit is exactly 0, also where it was infinite or NaN.
+            const T *x = in.column(j) + first;
+            T *mask = slot.mask.column(j) + first, *a = slot.a.column(j) + first;
+            for (Index i = 0; i < count; ++i) { // no branch: it would be mispredicted
+                mask[i] = bits[i] < threshold ? T(0) : kept;
+                a[i] = bits[i] < threshold ? T(0) : x[i] * kept;
             }
         }
-        // A dropped unit is exactly 0, also where it was infinite or NaN.
-        for (Index i = 0; i < outputs; ++i)
-            slot.a.column(j)[i] = mask[i] == 0 ? T(0) : in.column(j)[i] * mask[i];
-    }
 }
 
 template <class T>
