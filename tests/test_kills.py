@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import deltarule as dr
 from callback_helpers import PATTERN, Stop, fit, names, network, numbers, stop_after
 from deltarule.callbacks import Checkpoint, CSVLogger
 from helpers import run_python
@@ -52,6 +53,15 @@ def test_old_files_go_although_nothing_is_left_to_train(tmp_path, monkeypatch):
     monkeypatch.undo()
     fit(network(), **pair(tmp_path))
     assert names(tmp_path) == ["log.csv", "run-00008.safetensors", "run-00009.safetensors"]
+
+
+def test_one_of_them_that_raises_leaves_the_network_of_that_epoch(tmp_path):
+    for _ in range(2):
+        net = network()
+        with pytest.raises(Stop):
+            fit(net, **pair(tmp_path, stop_after(4)))
+        assert net.history.n_epochs == 4
+        assert np.array_equal(net.theta, dr.load(tmp_path / "run-00004.safetensors").theta)
 
 
 def test_a_training_that_a_callback_stopped_stays_stopped(tmp_path):

@@ -23,7 +23,7 @@ from deltarule.callbacks import Callback
 def resumed(trainer: Trainer, resume_from: Any) -> Iterator[str | None]:
     """Make `trainer` and its network what the checkpoint says; yield its path, None without one.
 
-    If what follows is refused before any step, the network is again what it was.
+    If what follows is refused before any step or callback, the network is again what it was.
     """
     found = _newest(trainer, resume_from)
     if found is None:
@@ -42,7 +42,7 @@ def resumed(trainer: Trainer, resume_from: Any) -> Iterator[str | None]:
     try:
         yield path
     except Exception:
-        if network.n_steps == n_steps:
+        if network.n_steps == n_steps and network._history is not trainer.history:
             with suppress(RuntimeError), network._alone():
                 network._adopt(before)
         raise

@@ -121,6 +121,7 @@ class Run:
         before = self._snapshot()
         self._trainer.history.stopped_by = None
         self._network._history = self._trainer.history
+        begun = False
         try:
             self._bind()
             self._fit_scaling()
@@ -128,6 +129,7 @@ class Run:
             self._set_monitor()
             self._show_bar()
             stopped_by: StoppedBy | None = None
+            begun = bool(missed)
             if self._call_back(missed) and self._has_work():
                 stopped_by = "callback"
             while stopped_by is None:
@@ -137,7 +139,7 @@ class Run:
         except DivergenceError:
             raise
         except Exception:  # refused data, an error in a loss of the user's own
-            if self._network.n_steps == before.n_steps:  # nothing was trained
+            if self._network.n_steps == before.n_steps and not begun:  # nothing was trained
                 self._restore(before)
             raise
         finally:
