@@ -23,7 +23,8 @@ from deltarule.callbacks import Callback
 def resumed(trainer: Trainer, resume_from: Any) -> Iterator[str | None]:
     """Make `trainer` and its network what the checkpoint says; yield its path, None without one.
 
-    If what follows is refused before any step or callback, the network is again what it was.
+    If what follows is refused before any step, the network is again what it was; but an error in
+    a callback that was `missed` leaves it in that epoch.
     """
     found = _newest(trainer, resume_from)
     if found is None:

@@ -121,7 +121,7 @@ class Run:
         before = self._snapshot()
         self._trainer.history.stopped_by = None
         self._network._history = self._trainer.history
-        begun = False
+        calling = False  # such callbacks: one that fails leaves the network of that epoch
         try:
             self._bind()
             self._fit_scaling()
@@ -129,9 +129,10 @@ class Run:
             self._set_monitor()
             self._show_bar()
             stopped_by: StoppedBy | None = None
-            begun = bool(missed)
+            calling = True
             if self._call_back(missed) and self._has_work():
                 stopped_by = "callback"
+            calling = False
             while stopped_by is None:
                 stopped_by = self._advance()
             self._core.use_average()
@@ -139,7 +140,7 @@ class Run:
         except DivergenceError:
             raise
         except Exception:  # refused data, an error in a loss of the user's own
-            if self._network.n_steps == before.n_steps and not begun:  # nothing was trained
+            if self._network.n_steps == before.n_steps and not calling:  # nothing was trained
                 self._restore(before)
             raise
         finally:
