@@ -267,6 +267,7 @@ class Network(Passes):
         True
         """
         from deltarule._run import RunSettings
+        from deltarule._run_data import run_data
         from deltarule._training import Trainer
 
         trainer = Trainer(self, loss, optimizer, seed, ema=ema)
@@ -283,7 +284,8 @@ class Network(Passes):
             restore_best=restore_best,
         )
         with trainer._resumed(resume_from) as path:
-            data = trainer._run_data(
+            data = run_data(
+                trainer,
                 (X, y, sample_weight),
                 validation_data,
                 metrics,

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deltarule import _evaluation, _progress, _settings, _threads, callbacks
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
-from deltarule._evaluation import Metrics
 from deltarule._history import History, StoppedBy
-from deltarule._validation import Array, Data
+from deltarule._validation import Array
 from deltarule.callbacks import Callback, CallbackState
 
 if TYPE_CHECKING:
     from deltarule._monitor import Monitor
+    from deltarule._run_data import RunData
     from deltarule._split import Split
     from deltarule._training import Trainer
 
@@ -62,26 +62,6 @@ class RunSettings:
             checked["progress"] = _settings.boolean("progress", self.progress)
         for name, value in checked.items():
             _settings.set_field(self, name, value)
-
-
-@dataclass(frozen=True)
-class RunData:
-    """What a run reads and whom it tells: training rows, validation rows, metrics, callbacks.
-
-    With a `split`, `train` and `validation` are both all rows, of which it says who has which.
-    """
-
-    train: Data
-    validation: Data | None
-    metrics: Metrics
-    callbacks: tuple[Callback, ...]
-    split: Split | None = None
-    monitor: Monitor | None = None
-
-    @property
-    def n_rows(self) -> int:
-        """How many rows train."""
-        return len(self.split.train) if self.split else int(self.train.X.shape[0])
 
 
 _JUDGED = ("best_loss", "has_best", "epochs_since_best", "plateau")  # what forget_best changes

@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltarule import _evaluation, _learning_rate, _settings, _threads, _validation, optimizers
+from deltarule import _learning_rate, _settings, _threads, _validation, optimizers
 from deltarule._architecture import loss_for
 from deltarule._dispatch import core
 from deltarule._errors import DivergenceError
 from deltarule._history import History
 from deltarule._network import Network
-from deltarule._run import Run, RunData, RunSettings
+from deltarule._run import Run, RunSettings
+from deltarule._run_data import RunData, run_data
 from deltarule._specs import CoreTrainer, loss_spec, optimizer_spec
-from deltarule._validation import Array, Data, MatrixLike
-from deltarule.callbacks import resolve as resolve_callbacks
-from deltarule.metrics import resolve as resolve_metrics
+from deltarule._validation import MatrixLike
 
 if TYPE_CHECKING:
-    from deltarule._split import Split
     from deltarule.callbacks import Callback
     from deltarule.losses import Loss, LossFunction, LossName
     from deltarule.metrics import Metric
@@ -301,7 +299,8 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
             progress=progress,
             keep_best=keep_best,
         )
-        data = self._run_data(
+        data = run_data(
+            self,
             (X, y, sample_weight),
             validation_data,
             metrics,
@@ -437,82 +436,6 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
     def _require_ema(self) -> None:
         if self.ema is None:
             raise RuntimeError("this trainer keeps no average: one made with ema=0.999 does")
-
-    def _run_data(
-        self,
-        rows: tuple[Any, Any, Any],
-        validation_data: Any,
-        metrics: Sequence[Metric],
-        callbacks: Sequence[Callback],
-        *,
-        validation_fraction: float | None = None,
-        class_weight: Any = None,
-        monitor: Any = None,
-    ) -> RunData:
-        """Check all arrays, metrics and callbacks before any work."""
-        if validation_data is not None and validation_fraction is not None:
-            raise ValueError("give validation_data or validation_fraction, not both")
-        network, indices = self.network, self.loss.takes_class_indices
-        widths = network._data_widths(self.loss)
-        functions, listeners = resolve_metrics(metrics), resolve_callbacks(callbacks)
-        X, y, weight = rows
-        if class_weight is not None:
-            weight = self._class_weights(class_weight, y, weight)
-        train = _validation.data(X, y, weight, widths, class_indices=indices)
-        validation, split = None, None
-        if validation_data is not None:
-            validation = _validation.validation_data(validation_data, widths, class_indices=indices)
-        elif validation_fraction is not None:
-            train, validation, split = self._hold_out(
-                train, rows[2], validation_fraction, class_weight
-            )
-        for data in (train, validation):
-            if data is not None:
-                _evaluation.check(network, data, self.loss, functions)
-        if validation is not None and validation.y.shape[1] != train.y.shape[1]:
-            raise ValueError(
-                "validation_data[1] must have targets of the same form as y, "
-                f"got {validation.y.shape[1]} columns and {train.y.shape[1]} in y"
-            )
-        monitored = None
-        if monitor is not None:
-            from deltarule import _monitor
-
-            monitored = _monitor.resolve(monitor, functions, validated=validation is not None)
-        return RunData(train, validation, functions, listeners, split, monitored)
-
-    def _class_weights(
-        self, class_weight: Any, y: Any, weight: Any, rows: Array | None = None
-    ) -> Array:
-        from deltarule import _class_weight
-        from deltarule.losses import Hinge
-
-        if isinstance(self.loss, Hinge):  # its classes are -1 and 1
-            y = (np.asarray(y) + 1) / 2
-        return _class_weight.of_rows(class_weight, y, weight, self.network.n_outputs, rows)
-
-    def _hold_out(
-        self, train: Data, weight: Any, fraction: float, class_weight: Any
-    ) -> tuple[Data, Data, Split]:
-        """Hold rows out; both parts are views of all rows. Class weights are for training only."""
-        from deltarule import _split
-
-        seed = self.network.seed if self.seed is None else self.seed
-        split = _split.hold_out(fraction, self.loss, train.y, seed)
-        validation = train._replace(
-            weight=_validation.weights("sample_weight", weight, len(train.y))
-        )
-        if class_weight is not None:
-            counted = self._class_weights(class_weight, train.y, validation.weight, split.train)
-            train = train._replace(weight=counted[:, np.newaxis])
-        parts = ((train, split.train, "train"), (validation, split.validation, "validate"))
-        for part, rows, name in parts:
-            if part.weight is not None and not part.weight[rows].any():
-                raise ValueError(
-                    f"validation_fraction={fraction:g} leaves rows to {name} on whose "
-                    "sample_weight is all zero"
-                )
-        return train, validation, split
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save a checkpoint: the network and everything that `resume` needs, in one file.
