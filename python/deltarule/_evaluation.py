@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Metrics = Mapping[str, Callable[..., float]]
 
+_OF_THE_PACKAGE = tuple(metrics_module.BY_NAME.values())
 _OF_PROBABILITIES = (
     metrics_module.accuracy,
     metrics_module.balanced_accuracy,
@@ -62,7 +63,7 @@ def of_predictions(
     for key, metric in metrics.items():
         if metric in _OF_PROBABILITIES:
             value = _of_probabilities(metric, true, predicted, loss, weight, activation)
-        elif metric in metrics_module.BY_NAME.values():
+        elif metric in _OF_THE_PACKAGE:
             value = metric(true, _points(predicted, loss), weights=weight)
         else:
             value = metric(true, predicted)
@@ -74,13 +75,15 @@ def of_predictions(
 
 def check(network: Passes, data: Data, loss: Loss, metrics: Metrics) -> None:
     """Try the metrics of the package on two rows, so that a misfit shows before any training."""
+    if not metrics:
+        return
     few = Data(_validation.first_rows(data.X, 2), data.y[:2], None)
     try:
         network._predict_rows(few.X, None, 1)
     except ValueError:  # no code for an Embedding: refused, with its place, when all are read
         return
     for key, metric in metrics.items():
-        if metric in metrics_module.BY_NAME.values():
+        if metric in _OF_THE_PACKAGE:
             try:
                 compute(network, few, loss, {key: metric})
             except ValueError as error:

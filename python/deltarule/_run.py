@@ -60,8 +60,7 @@ class RunSettings:
                 checked[name] = _settings.real(name, value)
         if self.progress is not None:
             checked["progress"] = _settings.boolean("progress", self.progress)
-        for name, value in checked.items():
-            _settings.set_field(self, name, value)
+        vars(self).update(checked)
 
 
 _JUDGED = ("best_loss", "has_best", "epochs_since_best", "plateau")  # what forget_best changes
@@ -76,7 +75,7 @@ class _Before(NamedTuple):
     history: History | None
     stopped_by: StoppedBy | None
     monitor: Monitor | None
-    scalars: dict[str, int | float]
+    scalars: dict[str, int | float]  # these two only if the monitor changes
     best: dict[str, Any] | None
 
 
@@ -90,7 +89,13 @@ class Run:
         self._data = data
         self._settings = settings
         self._started = time.monotonic()
-        self._first_step = int(self._core.progress["step"])
+        progress = self._core.progress
+        self._first_step = int(progress["step"])
+        self._has_work = (
+            progress["epoch"] < settings.epochs
+            and settings.max_steps != 0
+            and settings.max_seconds != 0
+        )
         self._bar: _progress.Progress | None = None
 
     def execute(self, missed: Sequence[Callback] = ()) -> None:
@@ -110,7 +115,7 @@ class Run:
             self._show_bar()
             stopped_by: StoppedBy | None = None
             calling = True
-            if self._call_back(missed) and self._has_work():
+            if self._call_back(missed) and self._has_work:
                 stopped_by = "callback"
             calling = False
             while stopped_by is None:
@@ -131,16 +136,17 @@ class Run:
             self._core.clear_data()
 
     def _snapshot(self) -> _Before:
-        network = self._network
+        network, history = self._network, self._trainer.history
+        judged_anew = history.monitor != self._data.monitor
         return _Before(
             n_steps=network.n_steps,
             state=network._core.state.copy(),
             fitted=network._core.fitted,
             history=network._history,
-            stopped_by=self._trainer.history.stopped_by,
-            monitor=self._trainer.history.monitor,
-            scalars=self._core.scalars(),
-            best=self._core.best,
+            stopped_by=history.stopped_by,
+            monitor=history.monitor,
+            scalars=self._core.scalars() if judged_anew else {},
+            best=self._core.best if judged_anew else None,
         )
 
     def _restore(self, before: _Before) -> None:
@@ -163,7 +169,7 @@ class Run:
     def _set_monitor(self) -> None:
         """Forget the best epoch if it was the best by another number."""
         history = self._trainer.history
-        if not self._has_work():
+        if not self._has_work:
             return
         if history.monitor != self._data.monitor:
             self._core.forget_best(True)
@@ -184,13 +190,9 @@ class Run:
 
     def _fit_scaling(self) -> None:
         """Compute the statistics that are missing, if there is anything to train at all."""
-        if self._has_work():
+        if self._has_work:
             split = self._data.split
             self._network._core.fit_scaling(*self._data.train, split.train if split else None)
-
-    def _has_work(self) -> bool:
-        settings, epoch = self._settings, int(self._core.progress["epoch"])
-        return epoch < settings.epochs and settings.max_steps != 0 and settings.max_seconds != 0
 
     def _show_bar(self) -> None:
         if _progress.wanted(self._settings.progress):

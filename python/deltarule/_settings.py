@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from numbers import Real
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ def shown(value: object) -> str:
 
 def integer(name: str, value: object, *, low: int, high: int | None = None) -> int:
     """Return `value` as an int in [low, high]; a bool or a float is not an integer."""
+    if type(value) is int and low <= value and (high is None or value <= high):
+        return value  # the usual case
     expected = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
     if isinstance(value, (bool, np.bool_, np.ndarray)):
         raise TypeError(f"{name} must be {expected}, got {shown(value)}")
@@ -94,14 +96,14 @@ def boolean(name: str, value: object) -> bool:
     return bool(value)
 
 
-def choice(name: str, value: object, allowed: Iterable[str]) -> str:
+def choice(name: str, value: object, allowed: Collection[str]) -> str:
     """Return `value`, which must be one of the names in `allowed`."""
+    if isinstance(value, str) and value in allowed:
+        return str(value)
     names = ", ".join(repr(each) for each in allowed)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {names}, got {shown(value)}")
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {names}, got {value!r}")
-    return str(value)
+    raise ValueError(f"{name} must be one of {names}, got {value!r}")
 
 
 def named(name: str, value: object, table: Mapping[str, Callable[[], T]], base: type[T]) -> T:

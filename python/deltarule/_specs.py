@@ -95,13 +95,18 @@ def _list(value: float | Sequence[float]) -> list[float]:
     return [value] if isinstance(value, float) else [*value]
 
 
+_SETTINGS = {
+    kind: tuple(each.name for each in fields(kind)) for kind in optimizers.BY_NAME.values()
+}
+
+
 def optimizer_spec(optimizer: Optimizer) -> core.OptimizerSpec:
     """Return the core's specification of an optimiser: its settings have the same names."""
     kind = optimizers.BY_NAME.get(optimizer.name)
     if kind is None or not isinstance(optimizer, kind):
         names = ", ".join(each.__name__ for each in optimizers.BY_NAME.values())
         raise TypeError(f"optimizer must be one of {names}, got {optimizer!r}")
-    settings: dict[str, Any] = {each.name: getattr(optimizer, each.name) for each in fields(kind)}
+    settings: dict[str, Any] = {name: getattr(optimizer, name) for name in _SETTINGS[kind]}
     given = {name: value for name, value in settings.items() if value is not None}
     return core.OptimizerSpec(optimizer.name, **given | _rate_settings(optimizer.learning_rate))
 
