@@ -35,8 +35,8 @@ MUTANTS = [
         "forward product",
         "the last input is left out of W x",
         "cpp/src/kernels.cpp",
-        "product<T>({m, n, k, W, ldw, in.data,",
-        "product<T>({m, n, k > 1 ? k - 1 : k, W, ldw, in.data,",
+        ".k = k,\n                .a = W,",
+        ".k = k > 1 ? k - 1 : k,\n                .a = W,",
     ),
     Mutant(
         "delta recursion",

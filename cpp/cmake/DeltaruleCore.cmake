@@ -4,7 +4,8 @@
 
 set(DELTARULE_SOURCES
     activation average batch_norm dataset embedding inference kernels layer_norm layers loss memory network
-    objective optimizer parameter_sum random scaling schedule sparse team trainer trainer_step workspace)
+    network_sharing objective optimizer parameter_sum random scaling schedule sparse team trainer
+    trainer_step workspace)
 list(TRANSFORM DELTARULE_SOURCES PREPEND "${PROJECT_SOURCE_DIR}/cpp/src/")
 list(TRANSFORM DELTARULE_SOURCES APPEND ".cpp")
 

@@ -76,18 +76,26 @@ bool gather_strided(const ArrayView &view, const Index *numbers, Index count, T 
     return check.all_finite();
 }
 
-// Calls f(row, column of out) for each row, fetching ahead the rows that are out of order.
+// Calls f(row, column of out) for each row, fetching a group ahead the rows that are out of order.
 template <class T, class F>
 void each_row(const ArrayView &view, const Index *numbers, Index count, T *out, Index ld,
               const F &f) {
-    constexpr Index kAhead = 4;
+    constexpr Index kGroup = 4;
     const std::byte *const data = view.data;
     const Index stride = view.row_stride, bytes = Index(sizeof(T)) * view.columns;
-    for (Index j = 0; j < count; ++j, out += ld) {
-        if (j + kAhead < count && numbers[j + kAhead] != numbers[j] + kAhead)
-            prefetch_row(data + numbers[j + kAhead] * stride, bytes);
-        f(reinterpret_cast<const T *>(data + numbers[j] * stride), out);
+    const auto row = [=](Index j) { return data + numbers[j] * stride; };
+    Index j = 0;
+    for (; j + kGroup <= count; j += kGroup) {
+        const Index next = j + kGroup, end = std::min(count, next + kGroup);
+        if (next < end && numbers[next] != numbers[j] + kGroup)
+            for (Index q = next; q < end; ++q)
+                prefetch_row(row(q), bytes);
+#pragma GCC unroll 4
+        for (Index q = 0; q < kGroup; ++q)
+            f(reinterpret_cast<const T *>(row(j + q)), out + (j + q) * ld);
     }
+    for (; j < count; ++j)
+        f(reinterpret_cast<const T *>(row(j)), out + j * ld);
 }
 
 // The network's own type, in place: packets are copied, and checked by x - x, which is 0 or NaN.

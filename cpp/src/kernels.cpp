@@ -135,7 +135,7 @@ template <class T> Index scratch_size(Index inputs, Index outputs) {
 template <class T>
 void forward_product(Index m, Index k, Index n, const T *W, Index ldw, const T *b,
                      Columns<const T> in, const Activation &activation, Columns<T> z, Columns<T> a,
-                     T *scratch) {
+                     T *scratch, Ahead *ahead) {
     if (m < kNarrow) {
         const T *rows = W; // row i of W, contiguous along k
         if (m > 1) {
@@ -158,8 +158,19 @@ void forward_product(Index m, Index k, Index n, const T *W, Index ldw, const T *
     const Pack pack = m * k * Index(sizeof(T)) > kPackWeights && n >= 4 * Tile<T>::kColumns
                           ? Pack::copy
                           : Pack::none;
-    product<T>({m, n, k, W, ldw, in.data, 1, in.ld, z.data, z.ld, true, false}, pack, scratch,
-               [&](Index i0, Index i1, Index j0, Index j1) {
+    product<T>({.m = m,
+                .n = n,
+                .k = k,
+                .a = W,
+                .a_step = ldw,
+                .b = in.data,
+                .b_step = 1,
+                .b_column = in.ld,
+                .c = z.data,
+                .ldc = z.ld,
+                .c_padded = true,
+                .ahead = ahead},
+               pack, scratch, [&](Index i0, Index i1, Index j0, Index j1) {
                    add_bias_and_activate(activation, i1 - i0, j1 - j0, b + i0,
                                          Columns<T>{z.column(j0) + i0, z.ld},
                                          Columns<T>{a.column(j0) + i0, a.ld});
@@ -223,7 +234,7 @@ void gradient_product(Index m, Index k, Index k0, Index k1, Index n, Columns<con
     template Index scratch_size<T>(Index, Index);                                                  \
     template void forward_product<T>(Index, Index, Index, const T *, Index, const T *,             \
                                      Columns<const T>, const Activation &, Columns<T>, Columns<T>, \
-                                     T *);                                                         \
+                                     T *, Ahead *);                                                \
     template void recursion_product<T>(Index, Index, Index, const T *, Columns<const T>,           \
                                        Columns<T>, T *);                                           \
     template void gradient_product<T>(Index, Index, Index, Index, Index, Columns<const T>,         \

@@ -37,7 +37,7 @@ void Dense<T>::forward_units(const Numbers<T> &p, Columns<const T> in, const Slo
                              const Pass &pass, Index i0, Index i1) const {
     const Columns<T> z{slot.z.data + i0, slot.z.ld}, a{slot.a.data + i0, slot.a.ld};
     forward_product(i1 - i0, inputs, n, p.theta + i0, outputs, p.theta + outputs * inputs + i0, in,
-                    pass.logits ? Activation{} : activation, z, a, p.scratch);
+                    pass.logits ? Activation{} : activation, z, a, p.scratch, p.ahead);
 }
 
 template <class T>

@@ -296,6 +296,14 @@ template <class T> struct Objective<T>::Block {
                    [&](Index first, Index n) { do_block(task, last, t, first, n); });
     }
 
+    // The weights of the next layer are fetched before the first rows come to it.
+    void forward(std::size_t l, int t, Index first, Index n, const Pass &here) const {
+        Ahead ahead;
+        if (here.position == share_of_columns(batch.count, t, team.size()))
+            ahead = network.ahead_of(l + 1, pass, t, team.size());
+        network.forward(l, w, first, n, here, w.scratch(t), &ahead);
+    }
+
     void do_block(Index task, Index last, int t, Index first, Index n) const {
         Pass here = pass;
         here.position += first;
@@ -305,7 +313,7 @@ template <class T> struct Objective<T>::Block {
             else if (task == loss)
                 do_loss(first, n);
             else if (task < loss)
-                network.forward(layer_of(task), w, first, n, here, w.scratch(t));
+                forward(layer_of(task), t, first, n, here);
             else if (is_recursion(task))
                 continue; // done with the slope
             else if (is_split(task))

@@ -24,6 +24,7 @@ template <class T> struct Operands {
     bool c_local = false;  // C holds one group of columns of one block of rows at a time
     // Arrays laid out as C whole, with m rows, that `finish` will read: fetched a tile ahead.
     std::array<const T *, 3> touched = {};
+    Ahead *ahead = nullptr; // what to fetch besides
 };
 
 // Fetches rows [i, i + rows) of columns [j, j + columns) of what `finish` will read.
@@ -96,7 +97,7 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                         if (o.touched[0] && k0 + k == o.k)
                             fetch_touched(o, i, rows, j, columns);
                         panel<T>(rows, columns, k, a, b, o.b_column, c + (i - i0), o.ldc, add,
-                                 o.c_padded);
+                                 o.c_padded, o.ahead);
                     }
                 }
                 if (k0 + k == o.k)

@@ -1,6 +1,7 @@
 // Register tiles and packing: the inner part of `kernels`.
 #pragma once
 
+#include "deltarule/ahead.hpp"
 #include "deltarule/kernels.hpp"
 #include "deltarule/simd.hpp"
 
@@ -29,10 +30,12 @@ template <class T> Index panel_rows(Index left) {
     return std::min(left, Tile<T>::kRows);
 }
 
-// c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them.
-template <class T, int NV, int NR>
+// c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them. With
+// an Ahead in `fetched` memory is fetched meanwhile.
+template <class T, int NV, int NR, class... Fetched>
 [[gnu::noinline]] void tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
-                            Index b_column, T *c, Index ldc, bool add, Index rows) {
+                            Index b_column, T *c, Index ldc, bool add, Index rows,
+                            Fetched &...fetched) {
     using V = Packet<T>;
     [[maybe_unused]] constexpr Index kAhead = 8;
     V acc[NR][NV];
@@ -42,6 +45,7 @@ template <class T, int NV, int NR>
         for (int v = 0; v < NV; ++v)
             acc[r][v] = simd::zero<V>();
     for (Index t = 0; t < k; ++t, a += a_step, b += b_step) {
+        (fetched.fetch(), ...);
         if constexpr (NR == 1 && NV > 4) // streams from L2 or beyond: keep lines on their way
             for (int v = 0; v < NV; ++v)
                 __builtin_prefetch(a + v * kLanes<T> + kAhead * a_step);
@@ -91,6 +95,13 @@ constexpr std::array<std::array<TileFunction<T>, Tile<T>::kColumns>, 3> kTiles =
     tiles_of<T, 1>(ColumnCounts<T>{}), tiles_of<T, 2>(ColumnCounts<T>{}),
     tiles_of<T, 3>(ColumnCounts<T>{})};
 
+// The same for all columns of the largest tiles, with an Ahead.
+template <class T>
+constexpr std::array<
+    void (*)(Index, const T *, Index, const T *, Index, Index, T *, Index, bool, Index, Ahead &), 3>
+    kFetchingTiles = {tile<T, 1, Tile<T>::kColumns, Ahead>, tile<T, 2, Tile<T>::kColumns, Ahead>,
+                      tile<T, 3, Tile<T>::kColumns, Ahead>};
+
 // For a single column: as many packets as leave registers to work with, so that their chains
 // overlap.
 template <class T> constexpr int kTallest = simd::kRegisters / 2;
@@ -107,14 +118,20 @@ template <class T> struct Walk {
 // Rows of C (rows, columns) += or = A B, with rows <= Tile::kRows.
 template <class T>
 void panel(Index rows, Index columns, Index k, Walk<T> a, Walk<T> b, Index b_column, T *c,
-           Index ldc, bool add, bool c_padded) {
+           Index ldc, bool add, bool c_padded, Ahead *ahead = nullptr) {
     const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
     const Index stored = c_padded ? packets * kLanes<T> : rows;
-    const auto &wide = kTiles<T>[static_cast<std::size_t>(packets - 1)];
+    const auto size = static_cast<std::size_t>(packets - 1);
     for (; columns > 0; columns -= Tile<T>::kColumns) {
         const Index here = std::min<Index>(columns, Tile<T>::kColumns);
-        wide[static_cast<std::size_t>(here - 1)](k, a.data, a.step, b.data, b.step, b_column, c,
-                                                 ldc, add, stored);
+        if (ahead && ahead->lines > 0 && here == Tile<T>::kColumns) {
+            kFetchingTiles<T>[size](k, a.data, a.step, b.data, b.step, b_column, c, ldc, add,
+                                    stored, *ahead);
+            ahead->lines -= k * Ahead::kLinesAtOnce;
+        } else {
+            kTiles<T>[size][static_cast<std::size_t>(here - 1)](k, a.data, a.step, b.data, b.step,
+                                                                b_column, c, ldc, add, stored);
+        }
         b.data += Tile<T>::kColumns * b_column;
         c += Tile<T>::kColumns * ldc;
     }

@@ -365,6 +365,33 @@ TEST(nan_flows_to_its_own_column) {
     }
 }
 
+TEST(fetching_ahead_changes_no_bit_and_walks_around_once) {
+    const Index m = 70, k = 90, n = 80; // beyond a small product
+    const Matrix<float> W = random_matrix<float>(m, k, 1), A = random_matrix<float>(k, n, 2);
+    const std::vector<float> b(m, 0.5F), later(4096);
+    Vector<float> scratch(scratch_size<float>(k, m));
+    Matrix<float> Z(padded(m), n), fetched(padded(m), n);
+    const auto forward = [&](Matrix<float> &z, Ahead *ahead) {
+        forward_product<float>(m, k, n, W.data(), m, b.data(), {A.data(), k}, Activation{},
+                               {z.data(), z.rows()}, {z.data(), z.rows()}, scratch.data(), ahead);
+    };
+    forward(Z, nullptr);
+    const float *begin = later.data(), *end = begin + later.size();
+    Ahead ahead(begin, end, begin + 1024);
+    CHECK(ahead.lines == 256);
+    forward(fetched, &ahead);
+    CHECK(ahead.lines <= 0);
+    for (Index j = 0; j < n; ++j)
+        CHECK(same_bits(Z.data() + j * Z.rows(), fetched.data() + j * fetched.rows(), m));
+    Ahead around(begin, end, begin + 1024);
+    for (int i = 0; i < 256; i += 2)
+        around.fetch();
+    CHECK(around.next == reinterpret_cast<const std::byte *>(begin + 1024));
+    Ahead nothing;
+    forward(fetched, &nothing);
+    CHECK(nothing.next == nullptr);
+}
+
 TEST(activation_is_fused) {
     const auto run = []<class T>(T, const Shape &s, const Activation &activation) {
         const Matrix<T> W = random_matrix<T>(s.m, s.k, 16), in = random_matrix<T>(s.k, s.n, 17);

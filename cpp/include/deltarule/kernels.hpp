@@ -9,6 +9,7 @@
 #pragma once
 
 #include "deltarule/activation.hpp"
+#include "deltarule/ahead.hpp"
 #include "deltarule/columns.hpp"
 #include "deltarule/function_ref.hpp"
 
@@ -25,11 +26,11 @@ template <class T> Index scratch_size(Index inputs, Index outputs);
 // Z = W A + b 1ᵀ and A' = σ(Z): W (M, K) with leading dimension ldw, A (K, n), Z and A' (M, n),
 // b (M). `z` and `a` may be the same memory (then Z is lost). With softmax A' = Z, to be activated
 // by whole columns. Some of the outputs of a layer, 4 or more, have the same bits as in all of
-// them.
+// them. `ahead`, if there is one, is fetched meanwhile.
 template <class T>
 void forward_product(Index m, Index k, Index n, const T *W, Index ldw, const T *b,
                      Columns<const T> in, const Activation &activation, Columns<T> z, Columns<T> a,
-                     T *scratch);
+                     T *scratch, Ahead *ahead = nullptr);
 
 // D' = Wᵀ D: W (M, K), D (M, n), D' (K, n). The delta recursion before ⊙ σ'. Likewise for 4 or more
 // of the inputs.

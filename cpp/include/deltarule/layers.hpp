@@ -68,6 +68,7 @@ template <class T> struct Numbers {
     const T *theta;
     const T *state;
     T *scratch;
+    Ahead *ahead = nullptr; // what a Dense fetches while it goes forward
 };
 
 // The weights of a layer: a column-major matrix, first among its parameters. Penalties act on it

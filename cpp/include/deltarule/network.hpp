@@ -96,9 +96,9 @@ template <class T> class Network {
     void backward(Workspace<T> &w, Index first, Index n, const Pass &pass, bool whole,
                   T *scratch) const;
 
-    // The same for layer l alone.
-    void forward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
-                 T *scratch) const;
+    // The same for layer l alone; `ahead` is fetched meanwhile.
+    void forward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass, T *scratch,
+                 Ahead *ahead = nullptr) const;
     void backward(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
                   bool whole, T *scratch) const;
     std::size_t lowest(const Pass &pass, bool whole) const {
@@ -108,6 +108,11 @@ template <class T> class Network {
     // Whether `parts` threads had better share layer l out by its units, each with all columns: so
     // each fetches and packs only its part of a large W.
     bool splits(std::size_t l, const Pass &pass, int parts) const;
+
+    // What thread `part` of `parts` had better fetch before the first Dense from layer l on goes
+    // forward, all of its W: first what others have updated, then its own, which they have fetched
+    // meanwhile. Nothing if it splits that layer.
+    Ahead ahead_of(std::size_t l, const Pass &pass, int part, int parts) const;
 
     // Share `part` of `parts` of such a layer over columns [first, first + n): a; delta from ∂L/∂a
     // to ∂L/∂z in all units; the delta below it.

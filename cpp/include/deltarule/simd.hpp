@@ -61,6 +61,18 @@ template <class V> V load_first(const Scalar<V> *p, Index count) {
             return _mm256_maskload_ps(p, first_lanes<4>(count));
         else if constexpr (kWidth<V> == 4)
             return _mm256_maskload_pd(p, first_lanes<8>(count));
+#elif defined(EIGEN_VECTORIZE_SSE) // piece by piece: Eigen's own calls memcpy
+        if (count >= kWidth<V>)
+            return load<V>(p);
+        if constexpr (kWidth<V> == 4) {
+            const __m128 last = count % 2 == 1 ? _mm_load_ss(p + count - 1) : _mm_setzero_ps();
+            if (count < 2)
+                return last;
+            const __m128 two = _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64 *>(p));
+            return _mm_movelh_ps(two, last);
+        } else {
+            return count == 1 ? _mm_load_sd(p) : _mm_setzero_pd();
+        }
 #else
         return ei::ploadu_partial<V>(p, count);
 #endif
@@ -82,6 +94,20 @@ template <class V> void store_first(Scalar<V> *p, const V &x, Index count) {
             _mm256_maskstore_ps(p, first_lanes<4>(count), x);
         else if constexpr (kWidth<V> == 4)
             _mm256_maskstore_pd(p, first_lanes<8>(count), x);
+#elif defined(EIGEN_VECTORIZE_SSE)
+        if (count >= kWidth<V>) {
+            store(p, x);
+        } else if constexpr (kWidth<V> == 4) {
+            __m128 left = x;
+            if (count >= 2) {
+                _mm_storel_pi(reinterpret_cast<__m64 *>(p), x);
+                left = _mm_movehl_ps(x, x);
+            }
+            if (count % 2 == 1)
+                _mm_store_ss(p + count - 1, left);
+        } else if (count == 1) {
+            _mm_store_sd(p, x);
+        }
 #else
         ei::pstoreu_partial(p, x, count);
 #endif
@@ -223,8 +249,9 @@ template <class V> V where_less(const V &x, const V &y, const V &yes, const V &n
     else
         return ei::pselect(ei::pcmp_lt(x, y), yes, no);
 }
-// Transposes a square of packets: lane j of block[i] becomes lane i of block[j].
-template <class V> void transpose(V (&block)[kWidth<V>]) {
+// Transposes a square of packets: lane j of block[i] becomes lane i of block[j]. Inline, as a call
+// would take the square through memory.
+template <class V> [[gnu::always_inline]] inline void transpose(V (&block)[kWidth<V>]) {
     if constexpr (kWidth<V> > 1) {
         ei::PacketBlock<V, kWidth<V>> b;
         for (int i = 0; i < kWidth<V>; ++i)
