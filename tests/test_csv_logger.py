@@ -43,6 +43,30 @@ def test_a_new_fit_begins_a_new_log_and_append_goes_on_below(tmp_path):
     assert [row["epoch"] for row in rows(path)] == ["1", "2", "1", "2", "3", "1", "1"]
 
 
+def test_equal_trainings_that_took_equally_long_are_all_kept(tmp_path):
+    path, X, Y = tmp_path / "log.csv", *problem()
+
+    def timeless(state):
+        state.history["seconds"][:] = 1.0
+
+    for _ in range(3):
+        trainer = dr.Trainer(dr.Network([3, 2], seed=0))
+        trainer.run(X, Y, epochs=2, callbacks=[timeless, CSVLogger(path, append=True)])
+    assert [row["epoch"] for row in rows(path)] == ["1", "2"] * 3
+
+
+def test_what_is_between_the_lines_of_a_resumed_training_stays(tmp_path):
+    path, saved, (X, Y) = tmp_path / "log.csv", tmp_path / "run.safetensors", problem()
+    for epochs in (1, 3):
+        trainer = dr.Trainer(dr.Network([3, 2], seed=0))
+        trainer.run(X, Y, epochs=epochs, callbacks=[CSVLogger(path, append=True)])
+        if epochs == 1:
+            trainer.save(saved)
+    trainer = dr.Trainer.resume(saved)
+    trainer.run(X, Y, epochs=2, callbacks=[CSVLogger(path, append=True)])
+    assert [row["epoch"] for row in rows(path)] == ["1", "2", "3", "1", "2"]
+
+
 @pytest.mark.parametrize("append", [False, True])
 def test_a_resumed_training_has_each_epoch_once(tmp_path, append):
     path, checkpoint = tmp_path / "log.csv", Checkpoint(tmp_path / "last", every=3)

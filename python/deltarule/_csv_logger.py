@@ -108,10 +108,19 @@ class CSVLogger:
                 f"{path!r} has the columns {lines[0].rstrip()}, this training has "
                 f"{header.rstrip()}: append to another file"
             )
-        first = _lines(history, 0).splitlines(keepends=True)[0]
-        if first in lines:  # this training, before it was resumed
-            del lines[lines.index(first) :]
-        return "".join(lines)
+        return "".join(_without(lines, history))
+
+
+def _without(lines: list[str], history: History) -> list[str]:
+    """Return `lines` without those that this training wrote before it was resumed."""
+    if history.n_epochs == 1 and not history._was_read:  # it has only begun
+        return lines
+    first = _lines(history, 0).splitlines(keepends=True)[0]
+    starts = [i for i, line in enumerate(lines) if line.startswith("1,")]
+    for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
+        if lines[start] == first:  # its seconds tell it from an equal training
+            return lines[:start] + lines[stop:]
+    return lines
 
 
 def _lines(history: History, first: int) -> str:

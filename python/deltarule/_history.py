@@ -53,6 +53,7 @@ class History(dict[str, Floats]):
         self.monitor: Monitor | None = None
         self._room: dict[str, Floats] = {}  # the arrays with space to grow
         self._n_epochs = 0
+        self._was_read = bool(columns)  # from a file, or a pickle: not begun here
         if columns:
             self.extend(columns)
 
@@ -89,10 +90,14 @@ class History(dict[str, Floats]):
         new = {key: np.asarray(values, dtype=np.float64) for key, values in columns.items()}
         n_new = max((len(values) for values in new.values()), default=0)
         start, stop = self._n_epochs, self._n_epochs + n_new
+        if stop == 0:  # names only: room comes with the first epoch
+            self.update(new)
+            return
         for key in dict.fromkeys([*self, *new]):
             room = self._room.get(key)
             if room is None or len(room) < stop:
-                room = np.full(max(16, 2 * stop), np.nan)
+                room = np.empty(max(16, 2 * stop))
+                room[start:] = np.nan
                 room[:start] = self.get(key, np.nan)
                 self._room[key] = room
             room[start:stop] = new.get(key, np.nan)
