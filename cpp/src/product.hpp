@@ -8,6 +8,9 @@ namespace deltarule::tiles {
 inline constexpr Index kPackedBytes = 600 * 1024; // a packed block stays in a 1 MiB L2 cache
 inline constexpr Index kSmallResult =
     16 * 1024; // a result that is still in the L1 cache when complete
+// Rows of B of which a tile needs a piece of a cache line each: more would drive each other out of
+// the L1 cache between two panels.
+inline constexpr Index kNearRows = 128;
 
 // C (m, n) = A (m, k) B (k, n). A is the vector side: a(i, t) = a[i + t a_step], or, transposed,
 // a[i a_step + t]. B is the broadcast side: b(t, j) = b[t b_step + j b_column].
@@ -72,6 +75,8 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
     if (is_small(o, pack))
         return small_product(o, finish);
     const Index block = block_rows<T>(o.m, pack);
+    const bool columns_packed = o.b_column == 1 && o.k > kNearRows && o.m >= 3 * Tile<T>::kRows;
+    alignas(64) T packed_columns[kChain * Tile<T>::kColumns];
     for (Index i0 = 0; i0 < o.m; i0 += block) {
         const Index i1 = std::min(o.m, i0 + block);
         for (Index k0 = 0; k0 < o.k; k0 += kChain) {
@@ -83,7 +88,9 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                 pack_transpose(i1 - i0, k, o.a + i0 * o.a_step + k0, o.a_step, scratch);
             for (Index j = 0; j < o.n; j += Tile<T>::kColumns) {
                 const Index columns = std::min<Index>(Tile<T>::kColumns, o.n - j);
-                const Walk<T> b{o.b + k0 * o.b_step + j * o.b_column, o.b_step};
+                Walk<T> b{o.b + k0 * o.b_step + j * o.b_column, o.b_step};
+                if (columns_packed && columns == Tile<T>::kColumns)
+                    b = pack_columns(k, b, packed_columns);
                 T *c = o.c_local ? o.c : o.c + i0 + j * o.ldc;
                 if (pack == Pack::none && o.n == 1) {
                     tall_panel<T>(o.m, k, {o.a + k0 * o.a_step, o.a_step}, b, c, add, o.c_padded);

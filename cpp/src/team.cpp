@@ -4,9 +4,14 @@
 #include "deltarule/flush_subnormals.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#endif
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
 #endif
 
 namespace deltarule {
@@ -19,19 +24,39 @@ void pause() {
 #endif
 }
 
-// Returns when `value` is no longer `old`. A phase usually ends within microseconds; where there
-// are more threads than processors, yielding and sleeping let the others finish. Sleep comes late,
-// after a millisecond or two: waking a sleeper takes tens of microseconds, more in a virtual
-// machine.
+// Returns when `value` is no longer `old`. A phase usually ends within microseconds. Yielding lets
+// other threads finish where there are more than processors. Sleep comes late: a processor without
+// work may be taken from a virtual machine, and then wakes milliseconds later.
 void wait_while(const std::atomic<int> &value, int old) {
-    constexpr int kSpins = 300, kYields = 4000;
+    using Clock = std::chrono::steady_clock;
+    constexpr int kSpins = 300;
+    constexpr std::chrono::milliseconds kPatience{20};
     for (int i = 0; i < kSpins; ++i, pause())
         if (value.load(std::memory_order_acquire) != old)
             return;
-    for (int i = 0; i < kYields; ++i, std::this_thread::yield())
+    for (const auto end = Clock::now() + kPatience; Clock::now() < end; std::this_thread::yield())
         if (value.load(std::memory_order_acquire) != old)
             return;
     value.wait(old, std::memory_order_acquire);
+}
+
+// A new thread may be put behind its maker, on the same processor, to wait until that one rests. It
+// is moved off it, and then is the system's to place again.
+void place_apart(std::thread &thread) {
+#if defined(__linux__)
+    cpu_set_t allowed;
+    const int here = sched_getcpu();
+    if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    cpu_set_t others = allowed;
+    CPU_CLR(here, &others);
+    if (CPU_COUNT(&others) == 0)
+        return;
+    pthread_setaffinity_np(thread.native_handle(), sizeof others, &others);
+    pthread_setaffinity_np(thread.native_handle(), sizeof allowed, &allowed);
+#else
+    (void)thread;
+#endif
 }
 
 } // namespace
@@ -43,7 +68,7 @@ Team::Team(int n_threads) {
     threads_.reserve(static_cast<std::size_t>(n_threads - 1));
     for (int t = 1; t < n_threads; ++t) {
         try {
-            threads_.emplace_back([this, t] { work(t); });
+            place_apart(threads_.emplace_back([this, t] { work(t); }));
         } catch (const std::exception &) {
             break; // the system refuses more: fewer threads, the same result
         }

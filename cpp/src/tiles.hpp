@@ -193,4 +193,12 @@ template <class T> void pack_transpose(Index m, Index k, const T *a, Index a_ste
     }
 }
 
+// Packs the columns of a tile of B, which are neighbours, out of k rows; where that then is.
+template <class T> Walk<T> pack_columns(Index k, Walk<T> b, T *out) {
+    constexpr Index kColumns = Tile<T>::kColumns;
+    for (Index t = 0; t < k; ++t)
+        std::copy_n(b.data + t * b.step, kColumns, out + t * kColumns);
+    return {out, kColumns};
+}
+
 } // namespace deltarule::tiles

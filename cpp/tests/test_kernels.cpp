@@ -178,7 +178,7 @@ std::vector<Shape> shapes() {
                 turn(x, y, z);
     for (const Index n : {1, 31, 32, 40, 256})
         all.push_back({300, 400, n});
-    all.insert(all.end(), {{1030, 300, 33}, {300, 1030, 33}, {600, 90, 64}});
+    all.insert(all.end(), {{1030, 300, 33}, {300, 1030, 33}, {600, 90, 64}, {150, 45, 130}});
     for (const Index width : {4095, 4096, 4097, 8200})
         for (const Index narrow : {1, 2, 3})
             all.insert(all.end(), {{narrow, width, 2}, {width, narrow, 2}});

@@ -8,6 +8,10 @@
 #include <numeric>
 #include <string>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 using namespace deltarule;
 
 TEST(every_thread_takes_part_once_in_each_phase) {
@@ -36,7 +40,7 @@ TEST(phases_are_ordered) {
     std::vector<std::ptrdiff_t> from(64, 1), to(64);
     for (int phase = 0; phase < 20; ++phase) {
         if (phase % 7 == 0)
-            std::this_thread::sleep_for(std::chrono::milliseconds(3));
+            std::this_thread::sleep_for(std::chrono::milliseconds(30));
         team.run([&](int t) {
             if (t == phase % 4)
                 std::this_thread::sleep_for(std::chrono::microseconds(200));
@@ -81,6 +85,33 @@ TEST(workers_flush_subnormals) {
     std::atomic<int> flushed{0};
     team.run([&](int t) { flushed += t > 0 && (_mm_getcsr() & 0x8040U) == 0x8040U ? 1 : 0; });
     CHECK_EQ(flushed, 3);
+#endif
+}
+
+// Where workers start is chosen; where they may run is not.
+TEST(workers_may_run_wherever_their_maker_may) {
+#if defined(__linux__)
+    const auto allowed = [] {
+        cpu_set_t set;
+        CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+        return set;
+    };
+    const cpu_set_t all = allowed();
+    cpu_set_t one = all;
+    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) > 1; ++cpu)
+        CPU_CLR(cpu, &one);
+    for (const cpu_set_t &makers : {all, one}) {
+        CHECK_EQ(sched_setaffinity(0, sizeof makers, &makers), 0);
+        Team team(4);
+        CHECK_EQ(team.size(), 4);
+        std::atomic<int> same{0};
+        team.run([&](int) {
+            const cpu_set_t own = allowed();
+            same += CPU_EQUAL(&own, &makers) ? 1 : 0;
+        });
+        CHECK_EQ(same, 4);
+    }
+    CHECK_EQ(sched_setaffinity(0, sizeof all, &all), 0);
 #endif
 }
 
