@@ -12,7 +12,7 @@ template <class T>
 int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,
                        int n_threads) {
     // In float32; a float64 counts as two.
-    constexpr double kFlopsOfABatch = 10e6, kFlopsOfACall = 50e6;
+    constexpr double kFlopsOfABatch = 4e6, kFlopsOfACall = 50e6;
     constexpr double kBesides = 4000; // what else a row costs, as if it were flops
     constexpr Index kRowsOfAThread = 16;
     const double looked_up = static_cast<double>(network.n_looked_up());

@@ -10,6 +10,7 @@ namespace deltarule {
 namespace {
 
 constexpr Index kUnitGroup = 16; // units are shared out in groups, the last part takes what is left
+constexpr Index kColumnGroup = 8; // as many columns of weights as the largest tile has
 
 Index unit_share(Index units, int part, int parts) {
     return part == parts ? units : units / kUnitGroup * part / parts * kUnitGroup;
@@ -85,11 +86,12 @@ void Network<T>::norm_backward(std::size_t l, Workspace<T> &w, Index n, const Pa
 }
 
 // The first column of a layer's weights (first unit, if it has parameters but no weights) in share
-// `part` of `parts`: the parameters of all layers, cut into equal pieces, each cut moved to a whole
-// group of columns.
+// `part` of `parts`: the parameters of all layers, cut into equal pieces, each cut moved to the
+// nearest whole group of columns.
 template <class T> Index Network<T>::share_start(std::size_t l, int part, int parts) const {
     const LayerLayout &layout = layout_[l];
     auto [rows, columns] = layout.weights;
+    const Index group = columns > 0 ? kColumnGroup : kUnitGroup;
     if (columns == 0 && layout.n_parameters > 0) {
         columns = layout.n_outputs;
         rows = layout.n_parameters / columns;
@@ -97,7 +99,7 @@ template <class T> Index Network<T>::share_start(std::size_t l, int part, int pa
     if (part == 0 || part == parts || columns == 0)
         return part == 0 ? 0 : columns;
     const Index cut = n_parameters() / parts * part - layout.theta_offset;
-    return std::clamp<Index>(cut / rows / kUnitGroup * kUnitGroup, 0, columns);
+    return std::clamp<Index>((cut / rows + group / 2) / group * group, 0, columns);
 }
 
 template <class T>
