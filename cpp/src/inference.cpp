@@ -8,13 +8,16 @@
 
 namespace deltarule {
 
+namespace {
+constexpr Index kRowsOfAThread = 16; // fewer are not worth sharing out
+}
+
 template <class T>
 int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,
                        int n_threads) {
     // In float32; a float64 counts as two.
     constexpr double kFlopsOfABatch = 4e6, kFlopsOfACall = 50e6;
     constexpr double kBesides = 4000; // what else a row costs, as if it were flops
-    constexpr Index kRowsOfAThread = 16;
     const double looked_up = static_cast<double>(network.n_looked_up());
     const double multiplied = static_cast<double>(network.n_parameters()) - looked_up;
     const double size = sizeof(T) / 4, count = static_cast<double>(batch);
@@ -80,15 +83,16 @@ bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, in
             abandoned = true;
         return abandoned.load(std::memory_order_relaxed);
     };
+    // Whoever is ready takes the next block.
+    const Index pieces = team.size() == 1 ? 1 : 2 * team.size();
+    const Index block = std::min(std::max<Index>(rows, 1),
+                                 std::clamp<Index>(rows / pieces, kRowsOfAThread, kRowBlock));
     const auto each_block = [&](const auto &use) {
+        std::atomic<Index> next{0};
         team.run([&](int t) {
-            const Index first = share_of_columns(rows, t, team.size());
-            const Index last = share_of_columns(rows, t + 1, team.size());
-            if (first == last)
-                return;
-            Workspace<T> w(network, std::min(last - first, kRowBlock), 0, Keep::outputs);
-            for (Index row = first; row < last && (row == first || !stop(t)); row += kRowBlock)
-                use(row, std::min(kRowBlock, last - row), w);
+            Workspace<T> w(network, block, 0, Keep::outputs);
+            for (Index row; (row = next.fetch_add(block)) < rows && (row == 0 || !stop(t));)
+                use(row, std::min(block, rows - row), w);
         });
     };
     // Codes may be refused, and then nothing is written: all are looked at before the first block
@@ -153,8 +157,8 @@ template <class T> struct RoundTrip {
     // f(first, count, pass, t) for all columns, each thread's 256 at a time.
     template <class F> void by_columns(const F &f) const {
         team.run([&](int t) {
-            const Index start = share_of_columns(n, t, team.size());
-            const Index last = share_of_columns(n, t + 1, team.size());
+            const Index start = team.share(t).first(n, kColumnTile);
+            const Index last = team.share(t).last(n, kColumnTile);
             for (Index j = start; j < last && (j == start || !stop(t)); j += kRowBlock) {
                 Pass here = pass;
                 here.position += j;
@@ -193,9 +197,9 @@ template <class T> struct RoundTrip {
         team.run([&](int t) {
             const auto stopped = [&] { return stop(t); };
             if (forward)
-                network.norm_forward(l, w, n, pass, t, team.size(), stopped);
+                network.norm_forward(l, w, n, pass, team.share(t), stopped);
             else
-                network.norm_backward(l, w, n, pass, true, t, team.size(), stopped);
+                network.norm_backward(l, w, n, pass, true, team.share(t), stopped);
         });
     }
 };
@@ -227,8 +231,8 @@ bool backward(const Network<T> &network, const Source<T> &X, const Source<T> &ou
         for (Index first = 0; first < n; first += kRowBlock) {
             const GradientSink<T> sink{gradient, row + first > 0, {}};
             team.run([&](int t) {
-                network.gradient(w, first, std::min(kRowBlock, n - first), pass, sink, t,
-                                 team.size(), w.scratch(t));
+                network.gradient(w, first, std::min(kRowBlock, n - first), pass, sink,
+                                 team.share(t), w.scratch(t));
             });
         }
     }

@@ -9,33 +9,32 @@ namespace deltarule {
 
 namespace {
 
-constexpr Index kUnitGroup = 16; // units are shared out in groups, the last part takes what is left
-constexpr Index kColumnGroup = 8; // as many columns of weights as the largest tile has
+constexpr Index kUnitGroup = 16; // units are shared out in groups
 
-Index unit_share(Index units, int part, int parts) {
-    return part == parts ? units : units / kUnitGroup * part / parts * kUnitGroup;
-}
+double part_of(Index n, Index all) { return static_cast<double>(n) / static_cast<double>(all); }
 
 } // namespace
 
-template <class T> bool Network<T>::splits(std::size_t l, const Pass &pass, int parts) const {
+template <class T> bool Network<T>::splits(std::size_t l, const Pass &pass, int n_threads) const {
     constexpr Index kLargeBytes = 512 * 1024, kUnitsOfAThread = 32;
     const auto *dense = std::get_if<Dense<T>>(&layers_[l]);
-    if (parts == 1 || !dense)
+    if (n_threads == 1 || !dense)
         return false;
     const bool by_columns =
         dense->activation.kind == ActivationKind::softmax && !pass_of(l, pass).logits;
     return !by_columns && dense->inputs * dense->outputs * Index(sizeof(T)) >= kLargeBytes &&
-           std::min(dense->inputs, dense->outputs) >= kUnitsOfAThread * parts;
+           std::min(dense->inputs, dense->outputs) >= kUnitsOfAThread * n_threads;
 }
 
 template <class T>
-void Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index first, Index n,
-                               const Pass &pass, int part, int parts, T *scratch) const {
+double Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index first, Index n,
+                                 const Pass &pass, const Share &share, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
+    const Index i0 = share.first(dense.outputs, kUnitGroup);
+    const Index i1 = share.last(dense.outputs, kUnitGroup);
     dense.forward_units(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first), n,
-                        pass_of(l, pass), unit_share(dense.outputs, part, parts),
-                        unit_share(dense.outputs, part + 1, parts));
+                        pass_of(l, pass), i0, i1);
+    return part_of(i1 - i0, dense.outputs);
 }
 
 template <class T>
@@ -45,12 +44,14 @@ void Network<T>::slope(std::size_t l, Workspace<T> &w, Index first, Index n,
 }
 
 template <class T>
-void Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n,
-                                 const Pass &pass, int part, int parts, T *scratch) const {
+double Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n,
+                                   const Pass &pass, const Share &share, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
+    const Index i0 = share.first(dense.inputs, kUnitGroup);
+    const Index i1 = share.last(dense.inputs, kUnitGroup);
     dense.recursion(numbers(l, scratch), w.slots[l].from(first), below(l, w, first, pass, false), n,
-                    unit_share(dense.inputs, part, parts),
-                    unit_share(dense.inputs, part + 1, parts));
+                    i0, i1);
+    return part_of(i1 - i0, dense.inputs);
 }
 
 namespace {
@@ -65,93 +66,99 @@ template <class F> void each_piece(Index i0, Index i1, FunctionRef<bool()> stop,
 } // namespace
 
 template <class T>
-void Network<T>::norm_forward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
-                              int parts, FunctionRef<bool()> stop) const {
+void Network<T>::norm_forward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass,
+                              const Share &share, FunctionRef<bool()> stop) const {
     const BatchNorm<T> &norm = *batch_norm(l);
-    const Index i0 = unit_share(norm.outputs, part, parts);
-    each_piece(i0, unit_share(norm.outputs, part + 1, parts), stop, [&](Index i, Index end) {
+    const Index i0 = share.first(norm.outputs, kUnitGroup);
+    each_piece(i0, share.last(norm.outputs, kUnitGroup), stop, [&](Index i, Index end) {
         norm.forward_units(numbers(l, nullptr), input_of(l, w, 0), w.slots[l], n, pass, i, end);
     });
 }
 
 template <class T>
 void Network<T>::norm_backward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass,
-                               bool whole, int part, int parts, FunctionRef<bool()> stop) const {
+                               bool whole, const Share &share, FunctionRef<bool()> stop) const {
     const BatchNorm<T> &norm = *batch_norm(l);
-    const Index i0 = unit_share(norm.outputs, part, parts);
-    each_piece(i0, unit_share(norm.outputs, part + 1, parts), stop, [&](Index i, Index end) {
+    const Index i0 = share.first(norm.outputs, kUnitGroup);
+    each_piece(i0, share.last(norm.outputs, kUnitGroup), stop, [&](Index i, Index end) {
         norm.backward_units(numbers(l, nullptr), input_of(l, w, 0), w.slots[l],
                             below(l, w, 0, pass, whole), n, pass, i, end);
     });
 }
 
-// The first column of a layer's weights (first unit, if it has parameters but no weights) in share
-// `part` of `parts`: the parameters of all layers, cut into equal pieces, each cut moved to the
-// nearest whole group of columns.
-template <class T> Index Network<T>::share_start(std::size_t l, int part, int parts) const {
+// Where the parameters of all layers are cut at a place from 0 to 1: the first column of a layer's
+// weights after it (first unit, if it has parameters but no weights), moved to the nearest whole
+// group of columns.
+template <class T> Index Network<T>::column_at(std::size_t l, double cut) const {
     const LayerLayout &layout = layout_[l];
     auto [rows, columns] = layout.weights;
-    const Index group = columns > 0 ? kColumnGroup : kUnitGroup;
+    const Index group = columns > 0 ? kColumnTile : kUnitGroup;
     if (columns == 0 && layout.n_parameters > 0) {
         columns = layout.n_outputs;
         rows = layout.n_parameters / columns;
     }
-    if (part == 0 || part == parts || columns == 0)
-        return part == 0 ? 0 : columns;
-    const Index cut = n_parameters() / parts * part - layout.theta_offset;
-    return std::clamp<Index>((cut / rows + group / 2) / group * group, 0, columns);
+    if (cut <= 0 || cut >= 1 || columns == 0)
+        return cut <= 0 ? 0 : columns;
+    const Index place = static_cast<Index>(static_cast<double>(n_parameters()) * cut);
+    const Index column = (place - layout.theta_offset) / rows;
+    return std::clamp<Index>((column + group / 2) / group * group, 0, columns);
 }
 
 template <class T>
-void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
-                          const GradientSink<T> &sink, int part, int parts, T *scratch) const {
+double Network<T>::gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                            const GradientSink<T> &sink, const Share &share, T *scratch) const {
+    Index count = 0;
     for (std::size_t l = 0; l < layers_.size(); ++l)
-        gradient(l, w, first, n, pass, sink, part, parts, scratch);
+        count += gradient(l, w, first, n, pass, sink, share, scratch);
+    return part_of(count, n_parameters());
 }
 
 template <class T>
-void Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
-                          const GradientSink<T> &sink, int part, int parts, T *scratch) const {
-    const Index k0 = share_start(l, part, parts), k1 = share_start(l, part + 1, parts);
-    if (k0 >= k1 || (pass.skip_frozen && layout_[l].training.frozen()))
-        return;
+Index Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                           const GradientSink<T> &sink, const Share &share, T *scratch) const {
+    const LayerLayout &layout = layout_[l];
+    const Index k0 = column_at(l, share.begin), k1 = column_at(l, share.end);
+    if (k0 >= k1 || (pass.skip_frozen && layout.training.frozen()))
+        return 0;
     std::visit(
         [&](const auto &layer) {
             if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
                 layer.gradient(input_of(l, w, first), w.slots[l].from(first), n,
-                               layout_[l].theta_offset, k0, k1, sink, scratch);
+                               layout.theta_offset, k0, k1, sink, scratch);
         },
         layers_[l]);
+    return layout.weights.rows * (k1 - k0);
 }
 
 template <class T>
-Ahead Network<T>::ahead_of(std::size_t l, const Pass &pass, int part, int parts) const {
+Ahead Network<T>::ahead_of(std::size_t l, const Pass &pass, const Share &share,
+                           int n_threads) const {
     while (l < layers_.size() && !std::holds_alternative<Dense<T>>(layers_[l]))
         ++l;
-    if (parts == 1 || l == layers_.size() || splits(l, pass, parts))
+    if (n_threads == 1 || l == layers_.size() || splits(l, pass, n_threads))
         return {};
     const auto [rows, columns] = layout_[l].weights;
     const T *W = theta() + layout_[l].theta_offset;
-    return {W, W + rows * columns, W + rows * (share_start(l, part + 1, parts) % columns)};
+    return {W, W + rows * columns, W + rows * (column_at(l, share.end) % columns)};
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
     template bool Network<T>::splits(std::size_t, const Pass &, int) const;                        \
-    template void Network<T>::forward_units(std::size_t, Workspace<T> &, Index, Index,             \
-                                            const Pass &, int, int, T *) const;                    \
+    template double Network<T>::forward_units(std::size_t, Workspace<T> &, Index, Index,           \
+                                              const Pass &, const Share &, T *) const;             \
     template void Network<T>::slope(std::size_t, Workspace<T> &, Index, Index, const Pass &)       \
         const;                                                                                     \
-    template void Network<T>::recursion_units(std::size_t, Workspace<T> &, Index, Index,           \
-                                              const Pass &, int, int, T *) const;                  \
-    template void Network<T>::norm_forward(std::size_t, Workspace<T> &, Index, const Pass &, int,  \
-                                           int, FunctionRef<bool()>) const;                        \
+    template double Network<T>::recursion_units(std::size_t, Workspace<T> &, Index, Index,         \
+                                                const Pass &, const Share &, T *) const;           \
+    template void Network<T>::norm_forward(std::size_t, Workspace<T> &, Index, const Pass &,       \
+                                           const Share &, FunctionRef<bool()>) const;              \
     template void Network<T>::norm_backward(std::size_t, Workspace<T> &, Index, const Pass &,      \
-                                            bool, int, int, FunctionRef<bool()>) const;            \
-    template void Network<T>::gradient(Workspace<T> &, Index, Index, const Pass &,                 \
-                                       const GradientSink<T> &, int, int, T *) const;              \
-    template void Network<T>::gradient(std::size_t, Workspace<T> &, Index, Index, const Pass &,    \
-                                       const GradientSink<T> &, int, int, T *) const;              \
-    template Ahead Network<T>::ahead_of(std::size_t, const Pass &, int, int) const;
+                                            bool, const Share &, FunctionRef<bool()>) const;       \
+    template double Network<T>::gradient(Workspace<T> &, Index, Index, const Pass &,               \
+                                         const GradientSink<T> &, const Share &, T *) const;       \
+    template Index Network<T>::gradient(std::size_t, Workspace<T> &, Index, Index, const Pass &,   \
+                                        const GradientSink<T> &, const Share &, T *) const;        \
+    template Ahead Network<T>::ahead_of(std::size_t, const Pass &, const Share &, int) const;
 
 DELTARULE_INSTANTIATE(float)
 DELTARULE_INSTANTIATE(double)

@@ -245,13 +245,13 @@ template <class T> struct Objective<T>::Block {
         for (Index task = 0; task < end && !abandoned;) {
             Index next = task + 1;
             if (by_units(task)) {
-                team.run([&](int t) { do_units(task, t); });
+                do_units(task);
             } else if (task == alone) {
                 each_block(0, batch.count, 0, [&](Index first, Index n) { do_loss(first, n); });
             } else {
                 while (next < end && next != alone && !by_units(next))
                     ++next;
-                team.run([&](int t) { do_columns(task, next, t); });
+                team.run_paced([&](int t) { return do_columns(task, next, t); });
             }
             task = next;
         }
@@ -264,43 +264,51 @@ template <class T> struct Objective<T>::Block {
             f(j, std::min(kRowBlock, last - j));
     }
 
-    void do_units(Index task, int t) const {
-        const std::size_t l = layer_of(task);
-        const int parts = team.size();
+    void do_units(Index task) const {
         if (is_norm(task))
-            return do_norm(task, t);
+            team.run([&](int t) { do_norm(task, t); });
+        else
+            team.run_paced([&](int t) { return do_dense(task, t); });
+    }
+
+    double do_dense(Index task, int t) const {
+        const std::size_t l = layer_of(task);
+        const Share share = team.share(t);
+        double done = 0;
         each_block(0, batch.count, t, [&](Index first, Index n) {
-            if (task < loss)
-                network.forward_units(l, w, first, n, pass, t, parts, w.scratch(t));
-            else
-                network.recursion_units(l, w, first, n, pass, t, parts, w.scratch(t));
+            done = task < loss ? network.forward_units(l, w, first, n, pass, share, w.scratch(t))
+                               : network.recursion_units(l, w, first, n, pass, share, w.scratch(t));
         });
+        return done;
     }
 
     void do_norm(Index task, int t) const {
         const std::size_t l = layer_of(task);
+        const Share share = team.share(t);
         const auto stopped = [&] { return batch.count > kRowBlock && stop(t); };
         if (task < loss)
-            network.norm_forward(l, w, batch.count, pass, t, team.size(), stopped);
+            network.norm_forward(l, w, batch.count, pass, share, stopped);
         else
-            network.norm_backward(l, w, batch.count, pass, false, t, team.size(), stopped);
+            network.norm_backward(l, w, batch.count, pass, false, share, stopped);
     }
 
     void do_loss(Index first, Index n) const {
         objective.losses(first, n, data.weight != nullptr, total_weight, w, keep);
     }
 
-    void do_columns(Index task, Index last, int t) const {
-        each_block(share_of_columns(batch.count, t, team.size()),
-                   share_of_columns(batch.count, t + 1, team.size()), t,
-                   [&](Index first, Index n) { do_block(task, last, t, first, n); });
+    // Which part of all columns it was.
+    double do_columns(Index task, Index last, int t) const {
+        const Index begin = first_column(t), end = team.share(t).last(batch.count, kColumnTile);
+        each_block(begin, end, t, [&](Index first, Index n) { do_block(task, last, t, first, n); });
+        return static_cast<double>(end - begin) / static_cast<double>(batch.count);
     }
+    Index first_column(int t) const { return team.share(t).first(batch.count, kColumnTile); }
 
     // The weights of the next layer are fetched before the first rows come to it.
     void forward(std::size_t l, int t, Index first, Index n, const Pass &here) const {
         Ahead ahead;
-        if (here.position == share_of_columns(batch.count, t, team.size()))
-            ahead = network.ahead_of(l + 1, pass, t, team.size());
+        if (first == first_column(t))
+            ahead = network.ahead_of(l + 1, pass, team.share(t), team.size());
         network.forward(l, w, first, n, here, w.scratch(t), &ahead);
     }
 
@@ -374,7 +382,7 @@ void Objective<T>::apply_small(const Examples<T> &data, const Batch &batch, doub
     const GradientSink<T> sink{nullptr, false, use.apply, use.touched};
     for (std::size_t l = network_.layers().size(); l-- > network_.lowest(pass, false);) {
         network_.backward(l, w, 0, n, pass, false, scratch);
-        network_.gradient(l, w, 0, n, pass, sink, 0, 1, scratch);
+        network_.gradient(l, w, 0, n, pass, sink, Share{}, scratch);
     }
 }
 
@@ -399,8 +407,8 @@ bool Objective<T>::add_gradient(Index done, Index n, Index n_rows, double loss, 
         }
         if (n_rows <= kRowBlock && use.apply)
             sink.gradient = nullptr;
-        team.run([&](int t) {
-            network_.gradient(w, first, count, pass, sink, t, team.size(), w.scratch(t));
+        team.run_paced([&](int t) {
+            return network_.gradient(w, first, count, pass, sink, team.share(t), w.scratch(t));
         });
     }
     return true;
@@ -431,7 +439,7 @@ double Objective<T>::trace(const Examples<T> &data, const Pass &pass, Workspace<
         for (Index j = first; j < first + n; j += kRowBlock) {
             const Index count = std::min(kRowBlock, first + n - j);
             sum += sum_of_rows(w.losses + j, count);
-            network_.gradient(w, j, count, here, {gradient, j > 0, {}}, 0, 1, w.scratch(0));
+            network_.gradient(w, j, count, here, {gradient, j > 0, {}}, Share{}, w.scratch(0));
         }
     }
     return sum / total;

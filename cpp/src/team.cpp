@@ -65,6 +65,7 @@ Team::Team(int n_threads) {
     if (n_threads <= 1)
         return; // and nothing is allocated
     failures_.resize(static_cast<std::size_t>(n_threads));
+    paces_.resize(static_cast<std::size_t>(n_threads));
     threads_.reserve(static_cast<std::size_t>(n_threads - 1));
     for (int t = 1; t < n_threads; ++t) {
         try {
@@ -73,6 +74,9 @@ Team::Team(int n_threads) {
             break; // the system refuses more: fewer threads, the same result
         }
     }
+    paces_.resize(static_cast<std::size_t>(size()));
+    for (Pace &pace : paces_)
+        pace.part = 1.0 / size();
 }
 
 Team::~Team() {
@@ -102,6 +106,53 @@ void Team::run(FunctionRef<void(int)> task) {
         }
 }
 
+Share Team::share(int t) const {
+    if (paces_.empty())
+        return {};
+    Share share{0, 0};
+    for (int i = 0; i <= t; ++i) {
+        share.begin = share.end;
+        share.end += paces_[static_cast<std::size_t>(i)].part;
+    }
+    if (t + 1 == size())
+        share.end = 1;
+    return share;
+}
+
+void Team::run_paced(FunctionRef<double(int)> task) {
+    using Clock = std::chrono::steady_clock;
+    if (threads_.empty()) {
+        task(0);
+        return;
+    }
+    run([&](int t) {
+        const auto start = Clock::now();
+        Pace &pace = paces_[static_cast<std::size_t>(t)];
+        pace.work = task(t);
+        pace.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    });
+    adapt();
+}
+
+// Moves the shares a tenth of the way to what the last phase suggests; a thread that was held up
+// counts as half as quick as all of them together, at least.
+void Team::adapt() {
+    constexpr double kStep = 0.1, kMost = 2;
+    double total = 0, bounded = 0;
+    for (Pace &pace : paces_) {
+        if (!(pace.work > 0 && pace.seconds > 0))
+            return; // fewer pieces than threads
+        total += pace.work / pace.seconds;
+    }
+    const auto speed = [mean = total / size()](const Pace &pace) {
+        return std::clamp(pace.work / pace.seconds, mean / kMost, mean * kMost);
+    };
+    for (const Pace &pace : paces_)
+        bounded += speed(pace);
+    for (Pace &pace : paces_)
+        pace.part += kStep * (speed(pace) / bounded - pace.part);
+}
+
 void Team::perform(int t) {
     try {
         task_(t);
@@ -120,14 +171,6 @@ void Team::work(int t) {
         if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1)
             busy_.notify_all();
     }
-}
-
-std::ptrdiff_t share_of_columns(std::ptrdiff_t columns, int t, int n) {
-    if (n == 1)
-        return t == 0 ? 0 : columns;
-    constexpr std::ptrdiff_t kTile = 8;
-    const std::ptrdiff_t tiles = (columns + kTile - 1) / kTile;
-    return std::min(columns, tiles * t / n * kTile);
 }
 
 } // namespace deltarule

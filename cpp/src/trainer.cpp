@@ -25,8 +25,9 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 // Calls f(first, count) for a share of `size` numbers on each thread.
 template <class F> void share_out(Team &team, Index size, const F &f) {
     team.run([&](int t) {
-        const Index first = share_of_columns(size, t, team.size());
-        f(first, share_of_columns(size, t + 1, team.size()) - first);
+        const Share share = team.share(t);
+        const Index first = share.first(size, kColumnTile);
+        f(first, share.last(size, kColumnTile) - first);
     });
 }
 

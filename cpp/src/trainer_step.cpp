@@ -104,17 +104,17 @@ void Trainer<T>::apply_to(Index first, Index count, const T *gradient, bool is_w
         average_.update(first, count, theta);
 }
 
-// Share `part` of `parts` of all parameters, from a whole gradient.
-template <class T> void Trainer<T>::apply_share(const T *gradient, int part, int parts) {
+// A share of all parameters, from a whole gradient.
+template <class T> void Trainer<T>::apply_share(const T *gradient, const Share &share) {
     for (const LayerLayout &layout : network_->layout()) {
         if (layout.training.frozen())
             continue;
         const Index W = layout.theta_offset;
         const Index weights = layout.n_weights();
-        const Index first = W + share_of_columns(weights, part, parts);
-        const Index end = W + share_of_columns(weights, part + 1, parts), b = W + weights;
+        const Index first = W + share.first(weights, kColumnTile);
+        const Index end = W + share.last(weights, kColumnTile), b = W + weights;
         apply_to(first, end - first, gradient + first, true);
-        if (part == parts - 1)
+        if (share.end == 1)
             apply_to(b, layout.n_parameters - weights, gradient + b, false);
     }
 }
@@ -127,7 +127,7 @@ template <class T> bool Trainer<T>::clip_and_apply(const T *gradient, StepFacts 
     if (!std::isfinite(facts.gradient_norm))
         return false;
     begin_update(facts);
-    team.run([&](int t) { apply_share(gradient, t, team.size()); });
+    team.run([&](int t) { apply_share(gradient, team.share(t)); });
     return true;
 }
 

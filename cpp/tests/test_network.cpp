@@ -208,7 +208,7 @@ TEST(codes_are_looked_up_or_nan) {
         CHECK_EQ(network.embedding()->holds_codes(w.input, 1, true), std::isnan(code));
         w.slots[0].delta.data[1] = w.slots[0].delta.data[2] = 1; // nor does it get a gradient
         Buffer<float> gradient(6);
-        network.gradient(w, 0, 1, Pass{}, {gradient.data(), false, {}}, 0, 1, w.scratch(0));
+        network.gradient(w, 0, 1, Pass{}, {gradient.data(), false, {}}, Share{}, w.scratch(0));
         CHECK(std::all_of(gradient.data(), gradient.data() + 6, [](float g) { return g == 0; }));
     }
 }
@@ -316,7 +316,7 @@ TEST(a_norm_reads_its_units_alone) {
             Buffer<T> gradient(network.n_parameters());
             network.forward(w, 0, 20, Pass{}, w.scratch(0));
             network.backward(w, 0, 20, Pass{}, true, w.scratch(0));
-            network.gradient(w, 0, 20, Pass{}, {gradient.data(), false, {}}, 0, 1, w.scratch(0));
+            network.gradient(w, 0, 20, Pass{}, {gradient.data(), false, {}}, Share{}, w.scratch(0));
             std::vector<T> all(gradient.data(), gradient.data() + gradient.size());
             for (const Columns<T> &c : {w.slots[1].a, w.input_gradient})
                 for (Index j = 0; j < 20; ++j)

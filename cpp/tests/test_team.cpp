@@ -44,8 +44,8 @@ TEST(phases_are_ordered) {
         team.run([&](int t) {
             if (t == phase % 4)
                 std::this_thread::sleep_for(std::chrono::microseconds(200));
-            const std::ptrdiff_t last = share_of_columns(64, t + 1, team.size());
-            for (std::ptrdiff_t i = share_of_columns(64, t, team.size()); i < last; ++i) {
+            const std::ptrdiff_t last = team.share(t).last(64, 8);
+            for (std::ptrdiff_t i = team.share(t).first(64, 8); i < last; ++i) {
                 const auto at = static_cast<std::size_t>(i);
                 to[at] = from[at] + from[(at + 9) % 64];
             }
@@ -125,17 +125,44 @@ TEST(teams_come_and_go) {
     }
 }
 
-TEST(columns_are_shared_in_whole_tiles) {
-    for (std::ptrdiff_t columns = 0; columns < 300; ++columns)
-        for (const int n : {1, 2, 3, 7, 64}) {
-            CHECK_EQ(share_of_columns(columns, 0, n), 0);
-            CHECK_EQ(share_of_columns(columns, n, n), columns);
-            for (int t = 0; t < n; ++t) {
-                const auto first = share_of_columns(columns, t, n);
-                const auto last = share_of_columns(columns, t + 1, n);
-                CHECK(first <= last);
-                CHECK(first % 8 == 0 || first == columns);
-                CHECK(last - first <= columns / n + 8); // evenly
+TEST(shares_lie_side_by_side_in_whole_groups) {
+    for (Index n = 0; n < 300; ++n)
+        for (const int threads : {1, 2, 3, 7, 64}) {
+            Index end = 0;
+            for (int t = 0; t < threads; ++t) {
+                const Share share = Share::equal(t, threads);
+                CHECK_EQ(share.first(n, 8), end);
+                end = share.last(n, 8);
+                CHECK(end % 8 == 0 || end == n);
+                CHECK(end - share.first(n, 8) < n / threads + 16); // evenly
             }
+            CHECK_EQ(end, n);
         }
+}
+
+// Of one that takes thrice as long for the same work.
+TEST(a_slow_thread_gets_less) {
+    Team team(2);
+    CHECK_EQ(team.share(0).end, 0.5);
+    const auto phase = [&](double factor) {
+        team.run_paced([&](int t) {
+            const Share share = team.share(t);
+            const double part = share.end - share.begin;
+            std::this_thread::sleep_for(part * (t == 0 ? factor : 1) *
+                                        std::chrono::milliseconds(4));
+            return part;
+        });
+        CHECK_EQ(team.share(0).begin, 0);
+        CHECK_EQ(team.share(0).end, team.share(1).begin);
+        CHECK_EQ(team.share(1).end, 1);
+    };
+    for (int i = 0; i < 40; ++i)
+        phase(3);
+    CHECK(team.share(0).end < 0.4);
+    for (int i = 0; i < 40; ++i)
+        phase(1);
+    CHECK(team.share(0).end > 0.4);
+    const double before = team.share(0).end;
+    team.run_paced([&](int t) { return t == 0 ? 1.0 : 0.0; }); // nothing was learned
+    CHECK_EQ(team.share(0).end, before);
 }

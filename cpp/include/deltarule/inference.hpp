@@ -6,7 +6,7 @@
 namespace deltarule {
 
 // How many of n_threads a call is worth that passes `rows` rows, `batch` at a time, `passes` times
-// through the network (1 forward, 3 with backward and gradient): 1 below about 10 MFLOP a batch or
+// through the network (1 forward, 3 with backward and gradient): 1 below about 4 MFLOP a batch or
 // 1 ms in all.
 template <class T>
 int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,

@@ -4,6 +4,7 @@
 
 #include "deltarule/layer_training.hpp"
 #include "deltarule/layers.hpp"
+#include "deltarule/share.hpp"
 
 #include <string>
 #include <vector>
@@ -105,39 +106,39 @@ template <class T> class Network {
         return whole ? 0 : pass.skip_frozen ? lowest_not_frozen_ : lowest_trained_;
     }
 
-    // Whether `parts` threads had better share layer l out by its units, each with all columns: so
+    // Whether n_threads had better share layer l out by its units, each with all columns: so
     // each fetches and packs only its part of a large W.
-    bool splits(std::size_t l, const Pass &pass, int parts) const;
+    bool splits(std::size_t l, const Pass &pass, int n_threads) const;
 
-    // What thread `part` of `parts` had better fetch before the first Dense from layer l on goes
-    // forward, all of its W: first what others have updated, then its own, which they have fetched
-    // meanwhile. Nothing if it splits that layer.
-    Ahead ahead_of(std::size_t l, const Pass &pass, int part, int parts) const;
+    // What the one of n_threads that has this share had better fetch before the first Dense from
+    // layer l on goes forward, all of its W: first what others have updated, then its own, which
+    // they have fetched meanwhile. Nothing if they split that layer.
+    Ahead ahead_of(std::size_t l, const Pass &pass, const Share &share, int n_threads) const;
 
-    // Share `part` of `parts` of such a layer over columns [first, first + n): a; delta from ∂L/∂a
-    // to ∂L/∂z in all units; the delta below it.
-    void forward_units(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
-                       int part, int parts, T *scratch) const;
+    // A share of the units of such a layer over columns [first, first + n): a; delta from ∂L/∂a to
+    // ∂L/∂z in all units; the delta below it. Those by share return what part of all units it was.
+    double forward_units(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                         const Share &share, T *scratch) const;
     void slope(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass) const;
-    void recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
-                         int part, int parts, T *scratch) const;
+    double recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                           const Share &share, T *scratch) const;
 
-    // Layer l, a BatchNorm, forward or back over columns [0, n): share `part` of `parts` of its
-    // units, of which each stands alone. `stop` is asked now and then: true abandons the rest.
-    void norm_forward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, int part,
-                      int parts, FunctionRef<bool()> stop) const;
+    // Layer l, a BatchNorm, forward or back over columns [0, n): a share of its units, of which
+    // each stands alone. `stop` is asked now and then: true abandons the rest.
+    void norm_forward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, const Share &share,
+                      FunctionRef<bool()> stop) const;
     void norm_backward(std::size_t l, Workspace<T> &w, Index n, const Pass &pass, bool whole,
-                       int part, int parts, FunctionRef<bool()> stop) const;
+                       const Share &share, FunctionRef<bool()> stop) const;
     // The running statistics of all such layers, after a step on the n rows of the workspace.
     void update_statistics(const Workspace<T> &w, Index n);
 
-    // Share `part` of `parts` of ∂L/∂θ over columns [first, first + n), n <= 256; with
-    // pass.skip_frozen that of frozen layers is left out.
-    void gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
-                  const GradientSink<T> &sink, int part, int parts, T *scratch) const;
-    // That of layer l alone.
-    void gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
-                  const GradientSink<T> &sink, int part, int parts, T *scratch) const;
+    // A share of ∂L/∂θ over columns [first, first + n), n <= 256, and what part of all parameters
+    // it was; with pass.skip_frozen that of frozen layers is left out.
+    double gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                    const GradientSink<T> &sink, const Share &share, T *scratch) const;
+    // That of layer l alone, and how many parameters it was.
+    Index gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                   const GradientSink<T> &sink, const Share &share, T *scratch) const;
 
   private:
     void add_layer(const LayerSpec &spec, Index width);
@@ -149,7 +150,7 @@ template <class T> class Network {
     Columns<const T> input_of(std::size_t layer, Workspace<T> &w, Index first) const;
     Columns<T> below(std::size_t layer, Workspace<T> &w, Index first, const Pass &pass,
                      bool whole) const;
-    Index share_start(std::size_t layer, int part, int parts) const;
+    Index column_at(std::size_t layer, double cut) const;
 
     Index n_inputs_;
     std::uint64_t seed_;

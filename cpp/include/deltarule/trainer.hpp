@@ -159,7 +159,7 @@ template <class T> class Trainer {
     bool clip_and_apply(const T *gradient, StepFacts facts, Team &team);
     void begin_update(StepFacts facts);
     void apply_to(Index first, Index count, const T *gradient, bool is_weight);
-    void apply_share(const T *gradient, int part, int parts);
+    void apply_share(const T *gradient, const Share &share);
 
     std::shared_ptr<Network<T>> network_;
     LossSpec loss_;
