@@ -297,10 +297,11 @@ template <class T> struct Objective<T>::Block {
     }
 
     // Which part of all columns it was.
-    double do_columns(Index task, Index last, int t) const {
-        const Index begin = first_column(t), end = team.share(t).last(batch.count, kColumnTile);
-        each_block(begin, end, t, [&](Index first, Index n) { do_block(task, last, t, first, n); });
-        return static_cast<double>(end - begin) / static_cast<double>(batch.count);
+    double do_columns(Index task, Index last_task, int t) const {
+        const Index start = first_column(t), stop_at = team.share(t).last(batch.count, kColumnTile);
+        each_block(start, stop_at, t,
+                   [&](Index first, Index n) { do_block(task, last_task, t, first, n); });
+        return static_cast<double>(stop_at - start) / static_cast<double>(batch.count);
     }
     Index first_column(int t) const { return team.share(t).first(batch.count, kColumnTile); }
 
