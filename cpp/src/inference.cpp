@@ -85,14 +85,20 @@ bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, in
     };
     // Whoever is ready takes the next block.
     const Index pieces = team.size() == 1 ? 1 : 2 * team.size();
-    const Index block = std::min(std::max<Index>(rows, 1),
-                                 std::clamp<Index>(rows / pieces, kRowsOfAThread, kRowBlock));
+    const Index piece = (rows / pieces / kColumnTile + 1) * kColumnTile; // in whole tiles
+    const Index block =
+        std::min(std::max<Index>(rows, 1), std::clamp<Index>(piece, kRowsOfAThread, kRowBlock));
     const auto each_block = [&](const auto &use) {
         std::atomic<Index> next{0};
         team.run([&](int t) {
-            Workspace<T> w(network, block, 0, Keep::outputs);
-            for (Index row; (row = next.fetch_add(block)) < rows && (row == 0 || !stop(t));)
-                use(row, std::min(block, rows - row), w);
+            try {
+                Workspace<T> w(network, block, 0, Keep::outputs);
+                for (Index row; (row = next.fetch_add(block)) < rows && (row == 0 || !stop(t));)
+                    use(row, std::min(block, rows - row), w);
+            } catch (...) {
+                abandoned = true; // for the others
+                throw;
+            }
         });
     };
     // Codes may be refused, and then nothing is written: all are looked at before the first block

@@ -11,7 +11,17 @@ namespace {
 
 constexpr Index kUnitGroup = 16; // units are shared out in groups
 
-double part_of(Index n, Index all) { return static_cast<double>(n) / static_cast<double>(all); }
+struct Units {
+    Index begin, end;
+    double part; // of all
+};
+
+// Nobody is left with so few that the product would sum them another way.
+Units units_of(const Share &share, Index n) {
+    const auto cut = [n](Index i) { return n - i < kNarrow ? n : i; };
+    const Index begin = cut(share.first(n, kUnitGroup)), end = cut(share.last(n, kUnitGroup));
+    return {begin, end, static_cast<double>(end - begin) / static_cast<double>(n)};
+}
 
 } // namespace
 
@@ -30,11 +40,10 @@ template <class T>
 double Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index first, Index n,
                                  const Pass &pass, const Share &share, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
-    const Index i0 = share.first(dense.outputs, kUnitGroup);
-    const Index i1 = share.last(dense.outputs, kUnitGroup);
+    const Units units = units_of(share, dense.outputs);
     dense.forward_units(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first), n,
-                        pass_of(l, pass), i0, i1);
-    return part_of(i1 - i0, dense.outputs);
+                        pass_of(l, pass), units.begin, units.end);
+    return units.part;
 }
 
 template <class T>
@@ -47,11 +56,10 @@ template <class T>
 double Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index first, Index n,
                                    const Pass &pass, const Share &share, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
-    const Index i0 = share.first(dense.inputs, kUnitGroup);
-    const Index i1 = share.last(dense.inputs, kUnitGroup);
+    const Units units = units_of(share, dense.inputs);
     dense.recursion(numbers(l, scratch), w.slots[l].from(first), below(l, w, first, pass, false), n,
-                    i0, i1);
-    return part_of(i1 - i0, dense.inputs);
+                    units.begin, units.end);
+    return units.part;
 }
 
 namespace {
@@ -105,21 +113,19 @@ template <class T> Index Network<T>::column_at(std::size_t l, double cut) const 
 }
 
 template <class T>
-double Network<T>::gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
-                            const GradientSink<T> &sink, const Share &share, T *scratch) const {
-    Index count = 0;
+void Network<T>::gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                          const GradientSink<T> &sink, const Share &share, T *scratch) const {
     for (std::size_t l = 0; l < layers_.size(); ++l)
-        count += gradient(l, w, first, n, pass, sink, share, scratch);
-    return part_of(count, n_parameters());
+        gradient(l, w, first, n, pass, sink, share, scratch);
 }
 
 template <class T>
-Index Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
-                           const GradientSink<T> &sink, const Share &share, T *scratch) const {
+void Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                          const GradientSink<T> &sink, const Share &share, T *scratch) const {
     const LayerLayout &layout = layout_[l];
     const Index k0 = column_at(l, share.begin), k1 = column_at(l, share.end);
     if (k0 >= k1 || (pass.skip_frozen && layout.training.frozen()))
-        return 0;
+        return;
     std::visit(
         [&](const auto &layer) {
             if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
@@ -127,7 +133,6 @@ Index Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n,
                                layout.theta_offset, k0, k1, sink, scratch);
         },
         layers_[l]);
-    return layout.weights.rows * (k1 - k0);
 }
 
 template <class T>
@@ -154,10 +159,10 @@ Ahead Network<T>::ahead_of(std::size_t l, const Pass &pass, const Share &share,
                                            const Share &, FunctionRef<bool()>) const;              \
     template void Network<T>::norm_backward(std::size_t, Workspace<T> &, Index, const Pass &,      \
                                             bool, const Share &, FunctionRef<bool()>) const;       \
-    template double Network<T>::gradient(Workspace<T> &, Index, Index, const Pass &,               \
-                                         const GradientSink<T> &, const Share &, T *) const;       \
-    template Index Network<T>::gradient(std::size_t, Workspace<T> &, Index, Index, const Pass &,   \
-                                        const GradientSink<T> &, const Share &, T *) const;        \
+    template void Network<T>::gradient(Workspace<T> &, Index, Index, const Pass &,                 \
+                                       const GradientSink<T> &, const Share &, T *) const;         \
+    template void Network<T>::gradient(std::size_t, Workspace<T> &, Index, Index, const Pass &,    \
+                                       const GradientSink<T> &, const Share &, T *) const;         \
     template Ahead Network<T>::ahead_of(std::size_t, const Pass &, const Share &, int) const;
 
 DELTARULE_INSTANTIATE(float)

@@ -308,7 +308,7 @@ template <class T> struct Objective<T>::Block {
     // The weights of the next layer are fetched before the first rows come to it.
     void forward(std::size_t l, int t, Index first, Index n, const Pass &here) const {
         Ahead ahead;
-        if (first == first_column(t))
+        if (pass.position == 0 && first == first_column(t))
             ahead = network.ahead_of(l + 1, pass, team.share(t), team.size());
         network.forward(l, w, first, n, here, w.scratch(t), &ahead);
     }
@@ -408,8 +408,8 @@ bool Objective<T>::add_gradient(Index done, Index n, Index n_rows, double loss, 
         }
         if (n_rows <= kRowBlock && use.apply)
             sink.gradient = nullptr;
-        team.run_paced([&](int t) {
-            return network_.gradient(w, first, count, pass, sink, team.share(t), w.scratch(t));
+        team.run([&](int t) {
+            network_.gradient(w, first, count, pass, sink, team.share(t), w.scratch(t));
         });
     }
     return true;

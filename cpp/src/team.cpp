@@ -134,18 +134,17 @@ void Team::run_paced(FunctionRef<double(int)> task) {
     adapt();
 }
 
-// Moves the shares a tenth of the way to what the last phase suggests; a thread that was held up
-// counts as half as quick as all of them together, at least.
+// Moves the shares a tenth of the way to what the last phase suggests. There a thread counts as
+// half to twice as quick as the mean, whatever held it up; all as equal if one had nothing to do.
 void Team::adapt() {
     constexpr double kStep = 0.1, kMost = 2;
     double total = 0, bounded = 0;
-    for (Pace &pace : paces_) {
-        if (!(pace.work > 0 && pace.seconds > 0))
-            return; // fewer pieces than threads
-        total += pace.work / pace.seconds;
-    }
-    const auto speed = [mean = total / size()](const Pace &pace) {
-        return std::clamp(pace.work / pace.seconds, mean / kMost, mean * kMost);
+    const bool known = std::ranges::all_of(
+        paces_, [](const Pace &pace) { return pace.work > 0 && pace.seconds > 0; });
+    for (const Pace &pace : paces_)
+        total += known ? pace.work / pace.seconds : 1;
+    const auto speed = [known, mean = total / size()](const Pace &pace) {
+        return known ? std::clamp(pace.work / pace.seconds, mean / kMost, mean * kMost) : mean;
     };
     for (const Pace &pace : paces_)
         bounded += speed(pace);

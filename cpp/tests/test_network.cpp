@@ -302,6 +302,48 @@ TEST(a_residual_keeps_what_lies_there) {
     CHECK(w.slots[3].delta.data != w.slots[2].delta.data);
 }
 
+// However the work is cut: the bits of a single thread. 130 units leave two behind the last group.
+TEST(uneven_shares_have_the_bits_of_the_whole) {
+    const std::vector<LayerSpec> specs = {
+        {.kind = "dense", .units = 130, .activation = "tanh", .initializer = "he_normal"},
+        plain("layer_norm"),
+        {.kind = "dense", .units = 37, .initializer = "he_normal"}};
+    const std::vector<Share> shares = {{0, .07}, {.07, .07}, {.07, .98}, {.98, 1}};
+    const Index n = 33;
+    const auto run = [&]<class T>(T) {
+        const Network<T> network(130, specs, 3);
+        const auto results = [&](const std::vector<Share> &cut) {
+            Workspace<T> w(network, n, 0, Keep::everything);
+            for (Index j = 0; j < n; ++j) {
+                check::Random(static_cast<std::uint64_t>(j)).fill(w.input.column(j), 130);
+                check::Random(static_cast<std::uint64_t>(n + j))
+                    .fill(w.slots[2].delta.column(j), 37);
+            }
+            for (const Share &share : cut)
+                network.forward_units(0, w, 0, n, Pass{}, share, w.scratch(0));
+            for (const std::size_t l : {std::size_t{1}, std::size_t{2}})
+                network.forward(l, w, 0, n, Pass{}, w.scratch(0));
+            for (const Share &share : cut)
+                network.recursion_units(2, w, 0, n, Pass{}, share, w.scratch(0));
+            for (const std::size_t l : {std::size_t{1}, std::size_t{0}})
+                network.backward(l, w, 0, n, Pass{}, true, w.scratch(0));
+            Buffer<T> gradient(network.n_parameters());
+            for (const Share &share : cut)
+                network.gradient(w, 0, n, Pass{}, {gradient.data(), false, {}}, share,
+                                 w.scratch(0));
+            std::vector<T> all(gradient.data(), gradient.data() + gradient.size());
+            for (Index j = 0; j < n; ++j) {
+                all.insert(all.end(), w.slots[0].a.column(j), w.slots[0].a.column(j) + 130);
+                all.insert(all.end(), w.slots[1].delta.column(j), w.slots[1].delta.column(j) + 130);
+            }
+            return all;
+        };
+        CHECK(results(shares) == results({Share{}}));
+    };
+    run(float());
+    run(double());
+}
+
 // What lies behind the units of a column never reaches them.
 TEST(a_norm_reads_its_units_alone) {
     const auto run = []<class T>(T, Index units) {

@@ -5,6 +5,8 @@
 #include "check.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <numeric>
 #include <string>
 
@@ -162,7 +164,8 @@ TEST(a_slow_thread_gets_less) {
     const double slow = phases(5);
     CHECK(slow < 0.45);
     CHECK(phases(1) > slow);
-    const double before = team.share(0).end;
-    team.run_paced([&](int t) { return t == 0 ? 1.0 : 0.0; }); // nothing was learned
-    CHECK_EQ(team.share(0).end, before);
+    for (int i = 0; i < 100; ++i)
+        team.run_paced(
+            [&](int t) { return t == 0 ? 1.0 : 0.0; }); // who is idle is given some again
+    CHECK(std::abs(team.share(0).end - 0.5) < 1e-3);
 }

@@ -132,13 +132,13 @@ template <class T> class Network {
     // The running statistics of all such layers, after a step on the n rows of the workspace.
     void update_statistics(const Workspace<T> &w, Index n);
 
-    // A share of ∂L/∂θ over columns [first, first + n), n <= 256, and what part of all parameters
-    // it was; with pass.skip_frozen that of frozen layers is left out.
-    double gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
-                    const GradientSink<T> &sink, const Share &share, T *scratch) const;
-    // That of layer l alone, and how many parameters it was.
-    Index gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
-                   const GradientSink<T> &sink, const Share &share, T *scratch) const;
+    // A share of ∂L/∂θ over columns [first, first + n), n <= 256; with pass.skip_frozen that of
+    // frozen layers is left out.
+    void gradient(Workspace<T> &w, Index first, Index n, const Pass &pass,
+                  const GradientSink<T> &sink, const Share &share, T *scratch) const;
+    // That of layer l alone.
+    void gradient(std::size_t l, Workspace<T> &w, Index first, Index n, const Pass &pass,
+                  const GradientSink<T> &sink, const Share &share, T *scratch) const;
 
   private:
     void add_layer(const LayerSpec &spec, Index width);

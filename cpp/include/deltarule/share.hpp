@@ -15,7 +15,6 @@ struct Share {
     double begin = 0, end = 1;
 
     static Share equal(int t, int n) { return {double(t) / n, double(t + 1) / n}; }
-    bool is_all() const { return begin == 0 && end == 1; }
     Index first(Index n, Index group) const { return cut(begin, n, group); }
     Index last(Index n, Index group) const { return cut(end, n, group); }
 
