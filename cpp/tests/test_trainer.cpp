@@ -566,7 +566,7 @@ TEST(subnormals_are_flushed_inside_only) {
                 }
                 CHECK_EQ(subnormal_mode(), flushed_outside ? kFlushed : 0U);
             }
-        CHECK(n_thrown >= 2 * 5); // a thread of predict may take no block, and then does not ask poll
+        CHECK(n_thrown >= 2 * 5); // a thread of predict without a block asks no poll
         CHECK(X.reads > 0 && bad_X.reads > 0 && polls > 0);
         CHECK_EQ(X.unflushed, 0);
     };
