@@ -46,6 +46,12 @@ template <class T, class E, bool kChecked>
 bool gather_contiguous(const ArrayView &view, const Index *numbers, Index count, T *out, Index ld) {
     constexpr Index kAhead = 4;
     FiniteCheck<T> check;
+    if (view.columns == 1) { // as for targets: reads that do not wait for each other
+        for (Index j = 0; j < count; ++j)
+            convert_row<T, E, kChecked>(view.data + numbers[j] * view.row_stride, E::kSize, 1,
+                                        out + j * ld, check);
+        return check.all_finite();
+    }
     for (Index j = 0; j < count; ++j) {
         if (j + kAhead < count)
             prefetch_row(view.data + numbers[j + kAhead] * view.row_stride,
@@ -125,6 +131,33 @@ bool gather_same(const ArrayView &view, const Index *numbers, Index count, T *ou
     return simd::tree_sum(faults) == 0;
 }
 
+// The same for rows that are a small packet each, or one number: a larger packet with a mask would
+// cross into the next cache line.
+template <class T, bool kChecked, int kWidth>
+bool gather_short(const ArrayView &view, const Index *numbers, Index count, T *out, Index ld) {
+    using V = typename simd::SmallPacket<T, kWidth>::type;
+    V faults = simd::zero<V>();
+    each_row(view, numbers, count, out, ld, [&faults](const T *row, T *column) {
+        const V x = simd::load<V>(row);
+        if constexpr (kChecked)
+            faults = simd::add(faults, simd::sub(x, x));
+        simd::store(column, x);
+    });
+    return simd::tree_sum(faults) == 0;
+}
+
+template <class T, bool kChecked, int... kWidths>
+auto gather_same_of(Index width, std::integer_sequence<int, kWidths...>) {
+    auto gather = gather_same<T, kChecked>;
+    const auto consider = [&]<int kWidth>(std::integral_constant<int, kWidth>) {
+        if constexpr (requires { typename simd::SmallPacket<T, kWidth>::type; })
+            if (width == kWidth)
+                gather = gather_short<T, kChecked, kWidth>;
+    };
+    (consider(std::integral_constant<int, kWidths>()), ...);
+    return gather;
+}
+
 template <class T, class E, bool kChecked> auto gather_function(const ArrayView &view) {
     if (view.column_stride != E::kSize)
         return gather_strided<T, E, kChecked>;
@@ -132,7 +165,8 @@ template <class T, class E, bool kChecked> auto gather_function(const ArrayView 
         constexpr auto kAlign = static_cast<Index>(alignof(T));
         const auto start = reinterpret_cast<std::intptr_t>(view.data);
         if (start % kAlign == 0 && view.row_stride % kAlign == 0)
-            return gather_same<T, kChecked>;
+            return gather_same_of<T, kChecked>(view.columns,
+                                               std::integer_sequence<int, 1, 2, 4, 8>());
     }
     return gather_contiguous<T, E, kChecked>;
 }

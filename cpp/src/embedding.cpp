@@ -142,7 +142,7 @@ void Embedding<T>::gradient(Columns<const T> in, const Slot<T> &slot, Index n, I
                 row = add_level(row, end, delta, dimension, scratch,
                                 values + (*row / kRowBlock - level) * dimension);
             if (sink.apply)
-                sink.apply(start, count, values, true);
+                sink.apply({start, count, 0}, values);
         }
         delta.data += dimension;
     }

@@ -24,10 +24,11 @@ constexpr Index kFarWeights = 1024 * 1024; // weights beyond this are far away w
 template <class T> void no_finish(Index, Index, Index, Index) {}
 
 // A product whose C is the gradient of weights theta[first ...], laid out like them (leading
-// dimension ldc).
+// dimension ldc). If it is small and without memory of its own, that of `n_biases` which follow
+// lies behind it in scratch and is handed over with it.
 template <class T>
-void product_to_sink(Operands<T> o, Pack pack, Index first, const GradientSink<T> &sink,
-                     T *scratch) {
+void product_to_sink(Operands<T> &o, Pack pack, Index first, Index n_biases,
+                     const GradientSink<T> &sink, T *scratch) {
     o.add = sink.add;
     o.c = sink.gradient + first;
     T *free_scratch = scratch;
@@ -47,9 +48,10 @@ void product_to_sink(Operands<T> o, Pack pack, Index first, const GradientSink<T
             return;
         const auto at = [&](Index j) { return o.c_local ? (j - j0) * o.ldc : i0 + j * o.ldc; };
         if (i1 - i0 == o.m) // whole columns: one run
-            return sink.apply(first + i0 + j0 * o.m, (i1 - i0) * (j1 - j0), o.c + at(j0), true);
+            return sink.apply({first + i0 + j0 * o.m, (i1 - i0) * (j1 - j0), n_biases},
+                              o.c + at(j0));
         for (Index j = j0; j < j1; ++j)
-            sink.apply(first + i0 + j * o.m, i1 - i0, o.c + at(j), true);
+            sink.apply({first + i0 + j * o.m, i1 - i0, 0}, o.c + at(j));
     });
 }
 
@@ -58,6 +60,7 @@ template <class T, int NV> void column_sums(Columns<const T> in, Index n, T *sum
     Packet<T> chain[NV];
     for (int v = 0; v < NV; ++v)
         chain[v] = simd::zero<Packet<T>>();
+#pragma GCC unroll 4
     for (Index j = 0; j < n; ++j)
 #pragma GCC unroll 16
         for (int v = 0; v < NV; ++v)
@@ -68,19 +71,16 @@ template <class T, int NV> void column_sums(Columns<const T> in, Index n, T *sum
 }
 
 // db = D 1: the products with 1 of the summation rule are plain additions.
-template <class T>
-void bias_gradient(Index m, Index n, Columns<const T> delta, Index first,
-                   const GradientSink<T> &sink, T *scratch) {
+template <class T> void bias_gradient(Index m, Index n, Columns<const T> delta, T *sums) {
     Index packets = (m + simd::kLanes<T> - 1) / simd::kLanes<T>, place = 0;
     const auto sum = [&]<int NV>(std::integral_constant<int, NV>) { // chains overlap
         for (; packets >= NV; packets -= NV, place += NV * simd::kLanes<T>)
-            column_sums<T, NV>({delta.data + place, delta.ld}, n, scratch + place);
+            column_sums<T, NV>({delta.data + place, delta.ld}, n, sums + place);
     };
     sum(std::integral_constant<int, 8>{});
     sum(std::integral_constant<int, 4>{});
     sum(std::integral_constant<int, 2>{});
     sum(std::integral_constant<int, 1>{});
-    sink.take_sums(first, m, scratch);
 }
 
 // dW for fewer than 4 outputs: vectors along the inputs into scratch, then turned.
@@ -108,7 +108,7 @@ void narrow_gradient(Index m, Index k, Index n, Columns<const T> delta, Columns<
             values[i + t * m] = sink.add ? values[i + t * m] + value : value;
         }
     if (sink.apply)
-        sink.apply(first, m * k, values, true);
+        sink.apply({first, m * k, 0}, values);
 }
 
 // D' = w δ for a single row w of W: chains of one multiply-add.
@@ -195,39 +195,47 @@ void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> d
 template <class T>
 void gradient_product(Index m, Index k, Index k0, Index k1, Index n, Columns<const T> delta,
                       Columns<const T> in, Index offset, const GradientSink<T> &sink, T *scratch) {
-    if (k0 == 0)
-        bias_gradient(m, n, delta, offset + m * k, sink, scratch);
-    if (k0 >= k1)
-        return;
     const T *inputs = in.data + k0;
     const Index first = offset + k0 * m, columns = k1 - k0;
-    if (m == 1) { // vectors along the inputs: the same chains, the factors exchanged
-        product_to_sink<T>({.m = columns,
-                            .n = 1,
-                            .k = n,
-                            .a = inputs,
-                            .a_step = in.ld,
-                            .b = delta.data,
-                            .b_step = delta.ld,
-                            .b_column = 1,
-                            .ldc = columns},
-                           Pack::none, first, sink, scratch);
-    } else if (m < kNarrow) {
+    Operands<T> o;
+    if (m == 1) // vectors along the inputs: the same chains, the factors exchanged
+        o = {.m = columns,
+             .n = 1,
+             .k = n,
+             .a = inputs,
+             .a_step = in.ld,
+             .b = delta.data,
+             .b_step = delta.ld,
+             .b_column = 1,
+             .ldc = columns};
+    else
+        o = {.m = m,
+             .n = columns,
+             .k = n,
+             .a = delta.data,
+             .a_step = delta.ld,
+             .b = inputs,
+             .b_step = in.ld,
+             .b_column = 1,
+             .ldc = m};
+    const bool large =
+        m > 1 && m * n * Index(sizeof(T)) > 16 * 1024 && columns >= 4 * Tile<T>::kColumns;
+    const Pack pack = large ? Pack::copy : Pack::none;
+    const bool narrow = m > 1 && m < kNarrow;
+    const bool together = !sink.gradient && k0 == 0 && k1 == k && !narrow && is_small(o, pack);
+    if (k0 == 0) {
+        T *sums = together ? scratch + m * k : scratch;
+        bias_gradient(m, n, delta, sums);
+        if (!together)
+            sink.take_sums(offset + m * k, m, sums);
+    }
+    if (k0 >= k1)
+        return;
+    if (narrow)
         narrow_gradient(m, columns, n, delta, Columns<const T>{inputs, in.ld}, first, sink,
                         scratch);
-    } else {
-        const bool large = m * n * Index(sizeof(T)) > 16 * 1024 && columns >= 4 * Tile<T>::kColumns;
-        product_to_sink<T>({.m = m,
-                            .n = columns,
-                            .k = n,
-                            .a = delta.data,
-                            .a_step = delta.ld,
-                            .b = inputs,
-                            .b_step = in.ld,
-                            .b_column = 1,
-                            .ldc = m},
-                           large ? Pack::copy : Pack::none, first, sink, scratch);
-    }
+    else
+        product_to_sink(o, pack, first, together ? m : 0, sink, scratch);
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \

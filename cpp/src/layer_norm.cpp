@@ -4,7 +4,7 @@
 // (contract 16). A packet of columns is worked on at once, one a lane, for what is once a column.
 #include "deltarule/layers.hpp"
 
-#include "narrow.hpp"
+#include "deltarule/simd.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -52,7 +52,7 @@ template <class T, class TermOf> P<T> means(Index count, Index units, const Term
             P<T> square[kLanes<T>];
             for (Index q = 0; q < kLanes<T>; ++q)
                 square[q] = q < count ? lane_sums<T>(i0, i1, term_of(q)) : simd::zero<P<T>>();
-            sums = narrow::tree_sums(square);
+            sums = simd::tree_sums(square);
         }
         totals = i0 == 0 ? sums : simd::add(totals, sums);
     }

@@ -312,14 +312,27 @@ template <class T> std::optional<TargetFault> Loss::check(Index n, Columns<const
     } else if (!from_logits_) {
         return std::nullopt;
     }
-    for (Index j = 0; j < n; ++j)
-        for (Index i = 0; i < target_width_; ++i) {
-            const double value = static_cast<double>(y.column(j)[i]);
-            if (!(value >= low && value <= high) || (class_index_ && value != std::floor(value)) ||
-                (signs && std::abs(value) != 1))
-                return TargetFault{j, i, value, expected};
-        }
-    return std::nullopt;
+    const auto find = [&](auto accepted) -> std::optional<TargetFault> {
+        bool all = true; // no branch where there is nothing to find
+        if (target_width_ == 1)
+            for (Index j = 0; j < n; ++j)
+                all &= accepted(static_cast<double>(*y.column(j)));
+        else
+            for (Index j = 0; j < n; ++j)
+                for (Index i = 0; i < target_width_; ++i)
+                    all &= accepted(static_cast<double>(y.column(j)[i]));
+        for (Index j = 0; j < n && !all; ++j)
+            for (Index i = 0; i < target_width_; ++i)
+                if (const double value = static_cast<double>(y.column(j)[i]); !accepted(value))
+                    return TargetFault{j, i, value, expected};
+        return std::nullopt;
+    };
+    const auto in_range = [=](double value) { return (value >= low) & (value <= high); };
+    if (class_index_)
+        return find([=](double value) { return in_range(value) & (value == std::floor(value)); });
+    if (signs)
+        return find([](double value) { return std::abs(value) == 1; });
+    return find(in_range);
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \

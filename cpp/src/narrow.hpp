@@ -54,15 +54,6 @@ template <class T> class ShortRow {
     Index count_[kParts];
 };
 
-// The tree over the lanes of each packet of a square: lane q is the sum of packet q.
-template <class V> V tree_sums(V (&square)[simd::kWidth<V>]) {
-    simd::transpose(square);
-    for (int half = simd::kWidth<V> / 2; half > 0; half /= 2)
-        for (int q = 0; q < half; ++q)
-            square[q] = simd::add(square[q], square[q + half]);
-    return square[0];
-}
-
 // Σ_t x_t b(t, j) for columns [j, j + count), count <= width of a packet, as one packet: the lanes
 // of all columns are turned into packets of columns, so that the tree is walked once for all.
 template <class T>
@@ -74,9 +65,14 @@ Packet<T> narrow_columns(Index j, Index count, Index k, const T *x, Columns<cons
         if (count == 1)
             return simd::broadcast<V>(simd::tree_sum(row(b.column(j))));
         V square[kP];
-        for (Index q = 0; q < kP; ++q)
-            square[q] = q < count ? row(b.column(j + q)) : simd::zero<V>();
-        return tree_sums(square);
+        if (count == kP)
+#pragma GCC unroll 16
+            for (Index q = 0; q < kP; ++q)
+                square[q] = row(b.column(j + q));
+        else
+            for (Index q = 0; q < kP; ++q)
+                square[q] = q < count ? row(b.column(j + q)) : simd::zero<V>();
+        return simd::tree_sums(square);
     }
     V totals = simd::zero<V>();
     for (Index k0 = 0; k0 < k; k0 += kLaneChain) {
@@ -88,7 +84,7 @@ Packet<T> narrow_columns(Index j, Index count, Index k, const T *x, Columns<cons
             V square[kP];
             for (Index q = 0; q < kP; ++q)
                 square[q] = q < count ? lane_sums(x, b.column(j + q), k0, k1) : simd::zero<V>();
-            sums = tree_sums(square);
+            sums = simd::tree_sums(square);
         }
         totals = k0 == 0 ? sums : simd::add(totals, sums);
     }

@@ -209,7 +209,8 @@ void Network<T>::forward(std::size_t l, Workspace<T> &w, Index first, Index n, c
     p.ahead = ahead;
     std::visit(
         [&](const auto &layer) {
-            layer.forward(p, input_of(l, w, first), w.slots[l].from(first), n, pass_of(l, pass));
+            layer.forward(p, input_of(l, w, first), SlotFrom(w.slots[l], first), n,
+                          pass_of(l, pass));
         },
         layers_[l]);
 }
@@ -219,7 +220,7 @@ void Network<T>::backward(std::size_t l, Workspace<T> &w, Index first, Index n, 
                           bool whole, T *scratch) const {
     std::visit(
         [&](const auto &layer) {
-            layer.backward(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first),
+            layer.backward(numbers(l, scratch), input_of(l, w, first), SlotFrom(w.slots[l], first),
                            below(l, w, first, pass, whole), n, pass_of(l, pass));
         },
         layers_[l]);

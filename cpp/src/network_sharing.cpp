@@ -41,7 +41,7 @@ double Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index first, In
                                  const Pass &pass, const Share &share, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
     const Units units = units_of(share, dense.outputs);
-    dense.forward_units(numbers(l, scratch), input_of(l, w, first), w.slots[l].from(first), n,
+    dense.forward_units(numbers(l, scratch), input_of(l, w, first), SlotFrom(w.slots[l], first), n,
                         pass_of(l, pass), units.begin, units.end);
     return units.part;
 }
@@ -49,7 +49,7 @@ double Network<T>::forward_units(std::size_t l, Workspace<T> &w, Index first, In
 template <class T>
 void Network<T>::slope(std::size_t l, Workspace<T> &w, Index first, Index n,
                        const Pass &pass) const {
-    std::get<Dense<T>>(layers_[l]).slope(w.slots[l].from(first), n, pass_of(l, pass));
+    std::get<Dense<T>>(layers_[l]).slope(SlotFrom(w.slots[l], first), n, pass_of(l, pass));
 }
 
 template <class T>
@@ -57,8 +57,8 @@ double Network<T>::recursion_units(std::size_t l, Workspace<T> &w, Index first, 
                                    const Pass &pass, const Share &share, T *scratch) const {
     const auto &dense = std::get<Dense<T>>(layers_[l]);
     const Units units = units_of(share, dense.inputs);
-    dense.recursion(numbers(l, scratch), w.slots[l].from(first), below(l, w, first, pass, false), n,
-                    units.begin, units.end);
+    dense.recursion(numbers(l, scratch), SlotFrom(w.slots[l], first),
+                    below(l, w, first, pass, false), n, units.begin, units.end);
     return units.part;
 }
 
@@ -129,7 +129,7 @@ void Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n, 
     std::visit(
         [&](const auto &layer) {
             if constexpr (requires { &std::decay_t<decltype(layer)>::gradient; })
-                layer.gradient(input_of(l, w, first), w.slots[l].from(first), n,
+                layer.gradient(input_of(l, w, first), SlotFrom(w.slots[l], first), n,
                                layout.theta_offset, k0, k1, sink, scratch);
         },
         layers_[l]);

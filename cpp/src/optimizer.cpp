@@ -62,25 +62,14 @@ std::vector<VectorSpec> vector_specs(const OptimizerSpec &spec) {
     return {};
 }
 
-template <class T> struct Tile {
-    Index count;
-    const T *gradient;
-    T *theta;
-    bool is_weight;
-};
-
-// `rule` over the packets of a tile, and over its rest with fewer lanes. The tile comes as a copy:
-// a reference would be read again after every store.
+// The rule over the packets of a tile, and over its rest with fewer lanes.
 template <class Rule, class T>
-void advance(const Tile<T> tile, const OptimizerSpec &spec, const StepScalars &step,
-             const rules::State<T> &state) {
+void advance_tile(Index count, const T *gradient, T *theta, const OptimizerSpec &spec,
+                  const StepScalars &step, const rules::State<T> &state) {
     constexpr Index kP = simd::kLanes<T>;
     const Rule rule(spec, step, state);
-    const P<T> l2 = rules::constant<T>(tile.is_weight ? step.l2 : 0);
-    const P<T> kept = rules::constant<T>(tile.is_weight ? step.kept : 1);
-    T *const theta = tile.theta;
-    const T *const gradient = tile.gradient;
-    const Index count = tile.count;
+    const P<T> l2 = rules::constant<T>(step.l2);
+    const P<T> kept = rules::constant<T>(step.kept);
     const auto all = [&](auto &&gradient_at) {
         const auto packet = [&](Place at) {
             const P<T> parameter = rules::load(theta, at);
@@ -98,7 +87,7 @@ void advance(const Tile<T> tile, const OptimizerSpec &spec, const StepScalars &s
     const auto clipped = [&](Place at) {
         return rules::clamp(simd::mul(scale, rules::load(gradient, at)), bound);
     };
-    if (tile.is_weight && step.l1 != 0) {
+    if (step.l1 != 0) {
         const P<T> l1 = rules::constant<T>(step.l1);
         all([&](Place at) {
             return simd::madd(l1, rules::sign(rules::load(theta, at)), clipped(at));
@@ -176,14 +165,26 @@ template <class T> StepScalars Optimizer<T>::scalars_of(const LayerTraining &lay
 }
 
 template <class T>
-void Optimizer<T>::update(Index first, Index count, const T *gradient, T *theta, bool is_weight,
+void Optimizer<T>::update(const ParameterRange &range, const T *gradient, T *theta,
                           const StepScalars &step) {
+    const auto [first, n_weights, n_others] = range;
+    if (!step.penalises())
+        return advance(first, n_weights + n_others, gradient, theta, step);
+    if (n_weights > 0)
+        advance(first, n_weights, gradient, theta, step);
+    if (n_others > 0)
+        advance(first + n_weights, n_others, gradient + n_weights, theta + n_weights,
+                step.without_penalties());
+}
+
+template <class T>
+void Optimizer<T>::advance(Index first, Index count, const T *gradient, T *theta,
+                           const StepScalars &step) {
     rules::State<T> state;
     for (std::size_t i = 0; i < vectors_.size(); ++i)
         state.vectors[i] = vectors_[i].size() > 0 ? vectors_[i].data() + first : nullptr;
-    const Tile<T> tile{count, gradient, theta, is_weight};
     const auto use = [&]<class Rule>(std::type_identity<Rule>) {
-        advance<Rule>(tile, spec_, step, state);
+        advance_tile<Rule>(count, gradient, theta, spec_, step, state);
     };
     switch (spec_.kind) {
     case OptimizerKind::sgd:

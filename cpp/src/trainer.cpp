@@ -52,7 +52,7 @@ template <class T> bool all_finite(const T *x, Index size) {
 // One call of run: its arguments and its clock. A clock read costs 25 ns, a small step 500: the
 // clock is read after every kClockWork multiply-adds or so.
 template <class T> struct Trainer<T>::Run {
-    static constexpr Index kClockWork = 200000;
+    static constexpr Index kClockWork = 1000000;
 
     const Examples<T> &data, &validation;
     const RunOptions &options;

@@ -84,7 +84,7 @@ template <class T> void Trainer<T>::require_horizon() const {
                                     "steps: without, it lasts as long as a run");
 }
 
-template <class T> void Trainer<T>::begin_update(StepFacts facts) {
+template <class T> void Trainer<T>::begin_update(StepFacts &&facts) {
     facts.learning_rate = rate_of(state.step);
     optimizer_.begin_step(facts);
     ++state.step;
@@ -92,16 +92,15 @@ template <class T> void Trainer<T>::begin_update(StepFacts facts) {
     average_.begin_step(state.step);
 }
 
-// Parameters [first, first + count), all of one layer that is not frozen, from their gradient.
-template <class T>
-void Trainer<T>::apply_to(Index first, Index count, const T *gradient, bool is_weight) {
-    T *theta = network_->theta() + first;
+// Parameters of one layer that is not frozen, from their gradient.
+template <class T> void Trainer<T>::apply_to(const ParameterRange &range, const T *gradient) {
+    T *theta = network_->theta() + range.first;
     if (by_layer_)
-        optimizer_.update(first, count, gradient, theta, is_weight, network_->training_of(first));
+        optimizer_.update(range, gradient, theta, network_->training_of(range.first));
     else
-        optimizer_.update(first, count, gradient, theta, is_weight);
+        optimizer_.update(range, gradient, theta);
     if (average_)
-        average_.update(first, count, theta);
+        average_.update(range.first, range.count(), theta);
 }
 
 // A share of all parameters, from a whole gradient.
@@ -112,21 +111,21 @@ template <class T> void Trainer<T>::apply_share(const T *gradient, const Share &
         const Index W = layout.theta_offset;
         const Index weights = layout.n_weights();
         const Index first = W + share.first(weights, kColumnTile);
-        const Index end = W + share.last(weights, kColumnTile), b = W + weights;
-        apply_to(first, end - first, gradient + first, true);
-        if (share.end == 1)
-            apply_to(b, layout.n_parameters - weights, gradient + b, false);
+        const Index end = W + share.last(weights, kColumnTile);
+        const Index others = share.end == 1 ? layout.n_parameters - weights : 0;
+        apply_to({first, end - first, others}, gradient + first);
     }
 }
 
 // The third phase of a step: all parameters from a whole gradient, once its norm is known. False if
 // that is not finite: then nothing was changed.
-template <class T> bool Trainer<T>::clip_and_apply(const T *gradient, StepFacts facts, Team &team) {
+template <class T>
+bool Trainer<T>::clip_and_apply(const T *gradient, StepFacts &&facts, Team &team) {
     if (optimizer_.needs_norm())
         facts.gradient_norm = std::sqrt(of_gradient_(gradient, team));
     if (!std::isfinite(facts.gradient_norm))
         return false;
-    begin_update(facts);
+    begin_update(std::move(facts));
     team.run([&](int t) { apply_share(gradient, team.share(t)); });
     return true;
 }
@@ -152,8 +151,8 @@ bool Trainer<T>::train_on(const Examples<T> &data, const Batch &batch, double to
         applied = at_once;
         return true;
     };
-    const auto apply = [this](Index first, Index count, const T *gradient, bool is_weight) {
-        apply_to(first, count, gradient, is_weight);
+    const auto apply = [this](const ParameterRange &range, const T *gradient) {
+        apply_to(range, gradient);
     };
     GradientUse<T> use{gradient_.data(), accept, {}, {}};
     if (at_once) {

@@ -232,12 +232,12 @@ template <class T> struct Told {
     std::vector<bool> is_weight;
 
     explicit Told(std::size_t size) : values(size), times(size), is_weight(size) {}
-    void operator()(Index first, Index count, const T *given, bool weight) {
-        for (Index i = 0; i < count; ++i) {
-            const auto at = static_cast<std::size_t>(first + i);
+    void operator()(const ParameterRange &range, const T *given) {
+        for (Index i = 0; i < range.count(); ++i) {
+            const auto at = static_cast<std::size_t>(range.first + i);
             values.at(at) = given[i];
             ++times.at(at);
-            is_weight.at(at) = weight;
+            is_weight.at(at) = i < range.n_weights;
         }
     }
 };

@@ -12,6 +12,7 @@
 #include "deltarule/ahead.hpp"
 #include "deltarule/columns.hpp"
 #include "deltarule/function_ref.hpp"
+#include "deltarule/parameter_range.hpp"
 
 #include <array>
 
@@ -43,8 +44,8 @@ void recursion_product(Index m, Index k, Index n, const T *W, Columns<const T> d
 template <class T> struct GradientSink {
     T *gradient = nullptr; // null: finished tiles live in scratch only, and `apply` is set
     bool add = false;      // gradient += , from a block of rows after the first
-    // Takes the finished ∂L/∂θ of parameters [first, first + count).
-    FunctionRef<void(Index first, Index count, const T *values, bool is_weight)> apply;
+    // Takes the finished ∂L/∂θ of some parameters.
+    FunctionRef<void(const ParameterRange &range, const T *values)> apply;
     // Up to three arrays laid out like theta that `apply` reads: fetched into cache ahead of it.
     std::array<const T *, 3> touched = {};
 
@@ -58,7 +59,7 @@ template <class T> struct GradientSink {
             values = total;
         }
         if (apply)
-            apply(first, count, values, false);
+            apply({first, 0, count}, values);
     }
 };
 

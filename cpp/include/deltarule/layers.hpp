@@ -21,6 +21,7 @@
 #include "deltarule/kernels.hpp"
 #include "deltarule/random.hpp"
 
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -37,8 +38,6 @@ template <class T> struct Slot {
 
     // The same, from column j on.
     Slot from(Index j) const {
-        if (j == 0)
-            return *this;
         const auto shift = [j](Columns<T> c) { return c ? Columns<T>{c.column(j), c.ld} : c; };
         return {shift(z),
                 shift(a),
@@ -49,6 +48,21 @@ template <class T> struct Slot {
                 inverse ? inverse + j : nullptr,
                 units};
     }
+};
+
+// A slot from column `first` on; the slot itself, not a copy, from the very first.
+template <class T> class SlotFrom {
+  public:
+    SlotFrom(const Slot<T> &slot, Index first) : slot_(&slot) {
+        if (first > 0)
+            slot_ = &moved_.emplace(slot.from(first));
+    }
+    SlotFrom(const SlotFrom &) = delete;
+    operator const Slot<T> &() const { return *slot_; } // NOLINT: passed where a slot is wanted
+
+  private:
+    std::optional<Slot<T>> moved_;
+    const Slot<T> *slot_;
 };
 
 // How a batch is passed through: inference, or training with masks drawn for (seed, step,

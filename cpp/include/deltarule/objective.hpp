@@ -45,7 +45,7 @@ template <class T> struct GradientUse {
     T *gradient;
     // Asked with the loss before anything is applied: false leaves it at that.
     FunctionRef<bool(double loss)> accept;
-    FunctionRef<void(Index first, Index count, const T *values, bool is_weight)> apply;
+    FunctionRef<void(const ParameterRange &range, const T *values)> apply;
     std::array<const T *, 3> touched = {}; // what `apply` reads, laid out like theta
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "deltarule/layer_training.hpp"
+#include "deltarule/parameter_range.hpp"
 #include "deltarule/schedule.hpp"
 #include "deltarule/types.hpp"
 
@@ -57,11 +58,19 @@ struct StepFacts {
 // What a step computes once, in double, for all its tiles; each rule (update_rules.hpp) says what
 // the rates are.
 struct StepScalars {
-    double l1 = 0, l2 = 0, kept = 1; // of weights
+    double l1 = 0, l2 = 0, kept = 1; // penalties, for weights only
     double gradient_scale = 1;
     double rate = 0, momentum_rate = 0;
     double root_correction = 1;
     bool backtrack = false;
+
+    bool penalises() const { return l1 != 0 || l2 != 0 || kept != 1; }
+    StepScalars without_penalties() const {
+        StepScalars s = *this;
+        s.l1 = s.l2 = 0;
+        s.kept = 1;
+        return s;
+    }
 };
 
 // The rules are in update_rules.hpp. g is the gradient of the loss, clipped, plus l1 sign(θ) and
@@ -77,14 +86,14 @@ template <class T> class Optimizer {
     // Starts a step: its scalars are computed here.
     void begin_step(const StepFacts &facts);
 
-    // Applies `count` elements of the gradient to theta, both starting at parameter `first`.
-    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight) {
-        update(first, count, gradient, theta, is_weight, scalars_);
+    // Applies elements of the gradient to theta, both starting at the range's first parameter.
+    void update(const ParameterRange &range, const T *gradient, T *theta) {
+        update(range, gradient, theta, scalars_);
     }
     // The same in a layer of settings of its own, which is not frozen.
-    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight,
+    void update(const ParameterRange &range, const T *gradient, T *theta,
                 const LayerTraining &layer) {
-        update(first, count, gradient, theta, is_weight, scalars_of(layer));
+        update(range, gradient, theta, scalars_of(layer));
     }
     // Whether a layer may have this factor: a rule without a rate knows only 0 and 1.
     bool accepts_factor(double factor) const {
@@ -112,8 +121,8 @@ template <class T> class Optimizer {
     std::vector<std::pair<std::string, double *>> scalars();
 
   private:
-    void update(Index first, Index count, const T *gradient, T *theta, bool is_weight,
-                const StepScalars &step);
+    void update(const ParameterRange &range, const T *gradient, T *theta, const StepScalars &step);
+    void advance(Index first, Index count, const T *gradient, T *theta, const StepScalars &step);
     StepScalars scalars_of(const LayerTraining &layer) const;
 
     OptimizerSpec spec_;

@@ -31,6 +31,27 @@ inline constexpr bool kFused = true; // multiply-add rounds once
 inline constexpr bool kFused = false;
 #endif
 
+// The packet of so many numbers, whatever the width of the usual one; without a type where there is
+// none.
+template <class T, int kCount> struct SmallPacket {};
+template <class T> struct SmallPacket<T, 1> : std::type_identity<T> {};
+#if defined(EIGEN_VECTORIZE_SSE)
+template <> struct SmallPacket<float, 4> {
+    using type = ei::Packet4f;
+};
+template <> struct SmallPacket<double, 2> {
+    using type = ei::Packet2d;
+};
+#endif
+#if defined(EIGEN_VECTORIZE_AVX)
+template <> struct SmallPacket<float, 8> {
+    using type = ei::Packet8f;
+};
+template <> struct SmallPacket<double, 4> {
+    using type = ei::Packet4d;
+};
+#endif
+
 template <class V> V load(const Scalar<V> *p) { return ei::ploadu<V>(p); }
 template <class V> void store(Scalar<V> *p, const V &x) { ei::pstoreu(p, x); }
 template <class V> V broadcast(Scalar<V> x) { return ei::pset1<V>(x); }
@@ -264,6 +285,37 @@ template <class V> [[gnu::always_inline]] inline void transpose(V (&block)[kWidt
 
 // The sum of a packet's lanes by halves: (i, i + width/2), then (i, i + width/4), and so on.
 template <class V> Scalar<V> tree_sum(const V &x) { return ei::predux(x); }
+
+// The same of each packet of a square: lane q is the sum of packet q.
+template <class V> [[gnu::always_inline]] inline V tree_sums(V (&square)[kWidth<V>]) {
+#if defined(EIGEN_VECTORIZE_AVX512)
+    if constexpr (kWidth<V> == 16) { // two packets become one at each level of the tree
+        V halves[8], quarters[4], pairs[2];
+        for (int i = 0; i < 8; ++i) {
+            const V &x = square[i / 4 * 8 + i % 4], &y = square[i / 4 * 8 + i % 4 + 4];
+            halves[i] = add<V>(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xEE));
+        }
+        for (int i = 0; i < 4; ++i) {
+            const V &x = halves[i], &y = halves[i + 4];
+            quarters[i] =
+                add<V>(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xDD));
+        }
+        for (int i = 0; i < 2; ++i) {
+            const V &x = quarters[2 * i], &y = quarters[2 * i + 1];
+            pairs[i] = add<V>(_mm512_shuffle_ps(x, y, 0x44), _mm512_shuffle_ps(x, y, 0xEE));
+        }
+        return add<V>(_mm512_shuffle_ps(pairs[0], pairs[1], 0x88),
+                      _mm512_shuffle_ps(pairs[0], pairs[1], 0xDD));
+    } else
+#endif
+    {
+        transpose(square);
+        for (int half = kWidth<V> / 2; half > 0; half /= 2)
+            for (int q = 0; q < half; ++q)
+                square[q] = add(square[q], square[q + half]);
+        return square[0];
+    }
+}
 
 // The largest of a packet's lanes; any of them where one is NaN.
 template <class V> Scalar<V> tree_max(const V &x) { return ei::predux_max(x); }

@@ -156,9 +156,9 @@ template <class T> class Trainer {
     void read_layers();
     void settle_frozen();
     double penalty(double total, Team &team);
-    bool clip_and_apply(const T *gradient, StepFacts facts, Team &team);
-    void begin_update(StepFacts facts);
-    void apply_to(Index first, Index count, const T *gradient, bool is_weight);
+    bool clip_and_apply(const T *gradient, StepFacts &&facts, Team &team);
+    void begin_update(StepFacts &&facts);
+    void apply_to(const ParameterRange &range, const T *gradient);
     void apply_share(const T *gradient, const Share &share);
 
     std::shared_ptr<Network<T>> network_;
