@@ -4,13 +4,16 @@
 
 One process, turn by turn, float64, the same settings, initial weights and number of iterations;
 both use all cores. Final losses stand beside the times: the order of rows differs, so they differ
-a little. A ratio is scikit-learn's median over ours; the floors are those of issue 6.
+a little. A ratio is scikit-learn's median over ours; the floors are those of issue 6. "of peak" is
+the part of the machine's FMA peak in float64 that each reaches: one over scikit-learn's part is a
+ratio that nobody can exceed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import warnings
@@ -23,15 +26,19 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.command import names
-from benchmarks.race import OTHER_ORDER, SETTLE
+from benchmarks.networks import Task
+from benchmarks.peak import measure
+from benchmarks.race import OTHER_ORDER, SETTLE, pinned_cores
 
 OPTIMIZERS = ("adam", "sgd")
 PARTS = ("fit", "predict")
 N_CLASSES, N_CALLS = 10, 2000
 PREDICT_FLOOR = 10.0
 SAME_RESULT = 1e-9  # predictions of the same weights, relative to the largest
-FORM = "{:<42}{:<7}{:>12}{:>22}{:>12}{:>22}{:>8}{:>7}  {}"
-TITLES = ("", "solver", "deltarule", "min – max", "sklearn", "min – max", "ratio", "floor")
+BATCH = 200  # scikit-learn's default
+FORM = "{:<42}{:<7}{:>12}{:>22}{:>8}{:>12}{:>22}{:>8}{:>8}{:>7}  {}"
+SIDES = ("deltarule", "min – max", "of peak", "sklearn", "min – max", "of peak")
+TITLES = ("", "solver", *SIDES, "ratio", "floor")
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,23 @@ class Case:
         kind = "classes" if self.classifies else "numbers"
         return f"{self.rows} x {self.n_features}, ({hidden}), {kind}"
 
+    @property
+    def flops(self) -> float:
+        """Of a fit, as `networks.Task` counts those of a step."""
+        sizes = (self.n_features, *self.hidden, self.n_outputs)
+        batch = min(BATCH, self.rows)
+        step = Task("train", "", sizes, batch).step_flops
+        return step * self.n_iter * self.rows / batch
+
+    @property
+    def n_outputs(self) -> int:
+        return N_CLASSES if self.classifies else 1
+
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """X standard normal; y of a random teacher of five inputs, with noise."""
         rng, n_used = np.random.default_rng(1), min(5, self.n_features)
-        n_out = N_CLASSES if self.classifies else 1
         X = rng.standard_normal((self.rows, self.n_features))
-        z = X[:, :n_used] @ rng.standard_normal((n_used, n_out))
+        z = X[:, :n_used] @ rng.standard_normal((n_used, self.n_outputs))
         z += 0.3 * rng.standard_normal(z.shape)
         return X, z.argmax(axis=1) if self.classifies else np.tanh(z[:, 0])
 
@@ -91,6 +109,8 @@ class Row:
     what: str
     solver: str
     floor: float
+    flops: float = 0.0  # of what is timed; 0 if they are not counted
+    peak: float = 0.0  # flop/s; 0 if it was not measured
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     checked: str = ""
@@ -105,7 +125,9 @@ class Row:
         sides = []
         for seconds in (self.ours, self.theirs):
             low, high = report.short_time(min(seconds)), report.short_time(max(seconds))
-            sides += [report.short_time(median(seconds)), f"{low} – {high}"]
+            counted = self.flops and self.peak
+            part = f"{self.flops / median(seconds) / self.peak:.1%}" if counted else ""
+            sides += [report.short_time(median(seconds)), f"{low} – {high}", part]
         below = "  BELOW" if self.ratio < self.floor else ""
         ratio, floor = f"{self.ratio:.1f}", f"{self.floor:g}" if self.floor else ""
         print(FORM.format(self.what, self.solver, *sides, ratio, floor, self.checked + below))
@@ -128,9 +150,9 @@ def modules():
     return deltarule.sklearn, sklearn.neural_network
 
 
-def fit_row(case: Case, solver: str, rounds: int) -> Row:
+def fit_row(case: Case, solver: str, rounds: int, peak: float) -> Row:
     """Both fit in turn, who begins alternating, after one short fit that is not counted."""
-    row = Row(f"fit {case.describe()}", solver, case.floor)
+    row = Row(f"fit {case.describe()}", solver, case.floor, case.flops, peak)
     X, y = case.data()
     for module in modules():
         case.made(module, solver).set_params(max_iter=1).fit(X, y)
@@ -195,7 +217,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def race(arguments: argparse.Namespace) -> list[Row]:
+def race(arguments: argparse.Namespace, peak: float) -> list[Row]:
     """Measure and print, row by row."""
     rounds = 1 if arguments.quick else arguments.rounds
     print("\n" + FORM.format(*TITLES, "final losses, ours and scikit-learn's"))
@@ -208,7 +230,7 @@ def race(arguments: argparse.Namespace) -> list[Row]:
     if "fit" in arguments.only:
         for solver in arguments.optimizer:
             for case in QUICK if arguments.quick else CASES:
-                done(fit_row(case, solver, rounds))
+                done(fit_row(case, solver, rounds, peak))
     if "predict" in arguments.only:
         n_calls, floor = (20, 0.0) if arguments.quick else (N_CALLS, PREDICT_FLOOR)
         done(predict_row(rounds, n_calls, floor))
@@ -217,12 +239,14 @@ def race(arguments: argparse.Namespace) -> list[Row]:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = arguments_of(argv)
-    facts = report.header(versions(), None, [])
+    cores = len(pinned_cores(os.cpu_count() or 1)) or 1
+    peaks = {} if arguments.quick else measure([cores])
+    facts = report.header(versions(), peaks, [])
     with warnings.catch_warnings():
         from sklearn.exceptions import ConvergenceWarning
 
         warnings.simplefilter("ignore", ConvergenceWarning)  # as many iterations as were asked for
-        rows = race(arguments)
+        rows = race(arguments, peaks.get(cores, 0.0) / 2)  # float64: half as many lanes
     if arguments.json:
         numbers = [asdict(row) | {"ratio": row.ratio} for row in rows]
         document = {"command": sys.argv, "header": facts, "rows": numbers}

@@ -18,7 +18,7 @@ from benchmarks.networks import Task, loss, weights
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 600.0  # seconds that one command may take
-SETTLE = 0.05  # between turns, for threads of the last one that still spin
+SETTLE = 0.25  # between turns: threads of OpenBLAS spin for 0.12 s after a product
 SLOW_ROUNDS, SLOW = 3, 3.0  # a job longer than SLOW budgets runs in the first rounds only
 
 # A final loss agrees if it differs by at most this part of the progress that NumPy made; a result
