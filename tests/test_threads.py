@@ -94,7 +94,8 @@ def test_training_has_the_same_bits_on_any_number_of_threads(case):
     assert trained(widths, case, 1, [(1, 7), (2, 1), (3, 3)]) == expected, "with other threads"
 
 
-LARGE = 301, 517, 390, 600  # each W is over 512 KB: its units are shared out, not the columns
+# Each W is over 512 KB: its units are shared out, not the columns, in blocks of up to 150 rows.
+LARGE = 301, 517, 390, 600
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -25,7 +25,8 @@ Units units_of(const Share &share, Index n) {
 
 } // namespace
 
-template <class T> bool Network<T>::splits(std::size_t l, const Pass &pass, int n_threads) const {
+template <class T>
+bool Network<T>::splits(std::size_t l, const Pass &pass, Index n, int n_threads) const {
     constexpr Index kLargeBytes = 512 * 1024, kUnitsOfAThread = 32;
     const auto *dense = std::get_if<Dense<T>>(&layers_[l]);
     if (n_threads == 1 || !dense)
@@ -33,7 +34,9 @@ template <class T> bool Network<T>::splits(std::size_t l, const Pass &pass, int 
     const bool by_columns =
         dense->activation.kind == ActivationKind::softmax && !pass_of(l, pass).logits;
     return !by_columns && dense->inputs * dense->outputs * Index(sizeof(T)) >= kLargeBytes &&
-           std::min(dense->inputs, dense->outputs) >= kUnitsOfAThread * n_threads;
+           std::min(dense->inputs, dense->outputs) >= kUnitsOfAThread * n_threads &&
+           4 * dense->inputs * dense->outputs >=
+               5 * std::min(n, kRowBlock) * (dense->inputs + dense->outputs);
 }
 
 template <class T>
@@ -136,11 +139,11 @@ void Network<T>::gradient(std::size_t l, Workspace<T> &w, Index first, Index n, 
 }
 
 template <class T>
-Ahead Network<T>::ahead_of(std::size_t l, const Pass &pass, const Share &share,
+Ahead Network<T>::ahead_of(std::size_t l, const Pass &pass, Index n, const Share &share,
                            int n_threads) const {
     while (l < layers_.size() && !std::holds_alternative<Dense<T>>(layers_[l]))
         ++l;
-    if (n_threads == 1 || l == layers_.size() || splits(l, pass, n_threads))
+    if (n_threads == 1 || l == layers_.size() || splits(l, pass, n, n_threads))
         return {};
     const auto [rows, columns] = layout_[l].weights;
     const T *W = theta() + layout_[l].theta_offset;
@@ -148,7 +151,7 @@ Ahead Network<T>::ahead_of(std::size_t l, const Pass &pass, const Share &share,
 }
 
 #define DELTARULE_INSTANTIATE(T)                                                                   \
-    template bool Network<T>::splits(std::size_t, const Pass &, int) const;                        \
+    template bool Network<T>::splits(std::size_t, const Pass &, Index, int) const;                 \
     template double Network<T>::forward_units(std::size_t, Workspace<T> &, Index, Index,           \
                                               const Pass &, const Share &, T *) const;             \
     template void Network<T>::slope(std::size_t, Workspace<T> &, Index, Index, const Pass &)       \
@@ -163,7 +166,7 @@ Ahead Network<T>::ahead_of(std::size_t l, const Pass &pass, const Share &share,
                                        const GradientSink<T> &, const Share &, T *) const;         \
     template void Network<T>::gradient(std::size_t, Workspace<T> &, Index, Index, const Pass &,    \
                                        const GradientSink<T> &, const Share &, T *) const;         \
-    template Ahead Network<T>::ahead_of(std::size_t, const Pass &, const Share &, int) const;
+    template Ahead Network<T>::ahead_of(std::size_t, const Pass &, Index, const Share &, int) const;
 
 DELTARULE_INSTANTIATE(float)
 DELTARULE_INSTANTIATE(double)

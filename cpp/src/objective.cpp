@@ -224,7 +224,8 @@ template <class T> struct Objective<T>::Block {
     }
     bool is_recursion(Index task) const { return task > loss && (task - loss) % 2 == 0; }
     bool is_split(Index task) const {
-        return task != 0 && task != loss && network.splits(layer_of(task), pass, team.size());
+        return task != 0 && task != loss &&
+               network.splits(layer_of(task), pass, batch.count, team.size());
     }
     // All of a BatchNorm's way back is in the place of its slope.
     bool is_norm(Index task) const {
@@ -309,7 +310,7 @@ template <class T> struct Objective<T>::Block {
     void forward(std::size_t l, int t, Index first, Index n, const Pass &here) const {
         Ahead ahead;
         if (pass.position == 0 && first == first_column(t))
-            ahead = network.ahead_of(l + 1, pass, team.share(t), team.size());
+            ahead = network.ahead_of(l + 1, pass, batch.count, team.share(t), team.size());
         network.forward(l, w, first, n, here, w.scratch(t), &ahead);
     }
 

@@ -106,14 +106,16 @@ template <class T> class Network {
         return whole ? 0 : pass.skip_frozen ? lowest_not_frozen_ : lowest_trained_;
     }
 
-    // Whether n_threads had better share layer l out by its units, each with all columns: so
-    // each fetches and packs only its part of a large W.
-    bool splits(std::size_t l, const Pass &pass, int n_threads) const;
+    // Whether n_threads had better share layer l out by its units, each with all n columns: so
+    // each fetches and packs only its part of a large W, but needs what all have made of the
+    // columns. Worth it where W is large against that.
+    bool splits(std::size_t l, const Pass &pass, Index n, int n_threads) const;
 
     // What the one of n_threads that has this share had better fetch before the first Dense from
-    // layer l on goes forward, all of its W: first what others have updated, then its own, which
-    // they have fetched meanwhile. Nothing if they split that layer.
-    Ahead ahead_of(std::size_t l, const Pass &pass, const Share &share, int n_threads) const;
+    // layer l on goes forward over n columns, all of its W: first what others have updated, then
+    // its own, which they have fetched meanwhile. Nothing if they split that layer.
+    Ahead ahead_of(std::size_t l, const Pass &pass, Index n, const Share &share,
+                   int n_threads) const;
 
     // A share of the units of such a layer over columns [first, first + n): a; delta from ∂L/∂a to
     // ∂L/∂z in all units; the delta below it. Those by share return what part of all units it was.
