@@ -7,7 +7,7 @@ import argparse
 from benchmarks import peak, plot, report
 from benchmarks.contenders import CONTENDERS, LEVELS, chosen
 from benchmarks.networks import SIZES, Task
-from benchmarks.race import Race, Row
+from benchmarks.race import SETTLE, Race, Row
 
 Result = tuple[Task, list[Row]]
 
@@ -83,7 +83,8 @@ class Session:
         contenders = chosen(mode, arguments.levels, arguments.contenders)
         found: list[Result] = []
         peer_threads = [1] if arguments.quick else arguments.threads
-        with Race(contenders, arguments.threads, peer_threads) as race:
+        settle = 0.0 if arguments.quick else SETTLE
+        with Race(contenders, arguments.threads, peer_threads, settle) as race:
             self.head(race)
             for task in tasks:
                 rows = race.run(task, arguments.seconds, arguments.rounds)

@@ -119,8 +119,13 @@ class Race:
     """All contenders, started once; `run` times one task."""
 
     def __init__(
-        self, contenders: list[Contender], threads: list[int], peer_threads: list[int]
+        self,
+        contenders: list[Contender],
+        threads: list[int],
+        peer_threads: list[int],
+        settle: float = SETTLE,
     ) -> None:
+        self.settle = settle
         self.missing = [each for each in contenders if each.missing]
         self.broken: dict[str, str] = {}
         self.processes: list[Process] = []
@@ -177,7 +182,7 @@ class Race:
         return rows
 
     def turn(self, process: Process, row: Row, repeat: int, task: Task, check: bool) -> None:
-        time.sleep(SETTLE)
+        time.sleep(self.settle)
         try:
             reply = process.ask(do="go", repeat=repeat, check=check)
         except Failed as error:

@@ -15,8 +15,12 @@ set(DELTARULE_BINDINGS arrays custom_loss module register_network register_rando
 list(TRANSFORM DELTARULE_BINDINGS PREPEND "${PROJECT_SOURCE_DIR}/cpp/bindings/")
 list(TRANSFORM DELTARULE_BINDINGS APPEND ".cpp")
 
-include(CheckIPOSupported)
-check_ipo_supported(RESULT DELTARULE_ACROSS_FILES OUTPUT ignored LANGUAGES CXX)
+# Files are optimised together in the modules; each C++ test would link for as long as one of those.
+set(DELTARULE_ACROSS_FILES OFF)
+if(DELTARULE_PYTHON)
+  include(CheckIPOSupported)
+  check_ipo_supported(RESULT DELTARULE_ACROSS_FILES OUTPUT ignored LANGUAGES CXX)
+endif()
 
 # Warnings are errors in our own code.
 function(deltarule_warnings target)
@@ -38,7 +42,7 @@ function(deltarule_flags target level)
   if(level MATCHES "^v[234]$")
     target_compile_options(${target} PUBLIC -march=x86-64-${level})
   endif()
-  # Optimised across files: a step on a small network is many small functions (record 0021).
+  # A step on a small network is many small functions (record 0021).
   set_target_properties(
     ${target} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_EXTENSIONS OFF
                          CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
