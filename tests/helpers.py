@@ -6,8 +6,11 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 import deltarule as dr
 import reference
@@ -156,6 +159,25 @@ def central_differences(f, v):
         result[i] = (above - f()) / (top - v[i])
         v[i] = kept
     return result
+
+
+TASKS = Path("/proc/self/task")
+counted = pytest.mark.skipif(not TASKS.is_dir(), reason="threads are counted in /proc/self/task")
+
+
+def _threads():
+    return {task.name for task in TASKS.iterdir()}
+
+
+def threads_used(call):
+    """The most threads that ever ran one call; it should last some tenths of a second."""
+    before = _threads()  # by name: the kernel may list one for a while after it was joined
+    caller, most = threading.Thread(target=call), 0
+    caller.start()
+    while caller.is_alive():
+        most = max(most, len(_threads() - before))
+    caller.join()
+    return most
 
 
 def run_python(source, *arguments, timeout=120, check=True, env=None):

@@ -1,19 +1,15 @@
 """Any number of threads gives the same bits; who decides how many; what happens when one fails."""
 
-import threading
-import time
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import deltarule as dr
-from helpers import rng, run_python
+from helpers import counted, rng, run_python, threads_used
 
-TASKS = Path("/proc/self/task")
 MORE = (2, 3, 5, 7)
-counted = pytest.mark.skipif(not TASKS.is_dir(), reason="threads are counted in /proc/self/task")
 
 
 @pytest.fixture(autouse=True)
@@ -23,21 +19,6 @@ def own_settings(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     yield
     dr.set_num_threads(None)
-
-
-def n_tasks():
-    return len(list(TASKS.iterdir()))
-
-
-def threads_used(call):
-    """The most threads that ever ran one call; it should last some tenths of a second."""
-    before = min((time.sleep(0.002), n_tasks())[1] for _ in range(10))  # joined ones vanish late
-    caller, most = threading.Thread(target=call), 0
-    caller.start()
-    while caller.is_alive():
-        most = max(most, n_tasks())
-    caller.join()
-    return most - before
 
 
 # ---- training -----------------------------------------------------------------------------------
@@ -320,7 +301,7 @@ REFUSED = """
 """
 
 
-@pytest.mark.skipif(not TASKS.is_dir(), reason="needs glibc on Linux")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc on Linux")
 def test_where_the_system_refuses_threads_there_are_fewer():
     """No stack of 2^47 bytes fits into the address space, so no thread can start."""
     refused, same = run_python(REFUSED)
