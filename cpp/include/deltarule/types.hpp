@@ -31,7 +31,7 @@ inline constexpr std::size_t kAlignment = 64;
 inline constexpr Index kRowBlock = 256;
 
 // Zeroed memory that starts at a multiple of kAlignment, large blocks in large pages where the
-// system has them. Throws std::bad_alloc.
+// system has them; released ones serve again. Throws std::bad_alloc.
 void *allocate_zeroed(std::size_t bytes);
 void release(void *memory, std::size_t bytes);
 
