@@ -299,6 +299,8 @@ template <class T> void register_trainer(py::module_ &m, const char *name) {
             "set_sampled_rate", [](B &t, double rate) { t.set_sampled_rate(rate); }, "rate"_a)
         .def("take_records", &take_records<T>)
         .def_property_readonly("progress", &progress<T>)
+        .def_property_readonly("epoch", [](const B &t) { return t.state.epoch; })
+        .def_property_readonly("n_steps", [](const B &t) { return t.state.step; })
         .def_property_readonly("divergence",
                                [](const B &t) {
                                    const auto &d = t.divergence;

@@ -87,20 +87,19 @@ class History(dict[str, Floats]):
 
     def extend(self, columns: Mapping[str, Any]) -> None:
         """Add epochs: equally long sequences by name. Training calls this, users need not."""
-        new = {key: np.asarray(values, dtype=np.float64) for key, values in columns.items()}
-        n_new = max((len(values) for values in new.values()), default=0)
+        n_new = max(map(len, columns.values()), default=0)
         start, stop = self._n_epochs, self._n_epochs + n_new
         if stop == 0:  # names only: room comes with the first epoch
-            self.update(new)
+            self.update({key: np.empty(0) for key in columns})
             return
-        for key in dict.fromkeys([*self, *new]):
+        for key in dict.fromkeys([*self, *columns]):
             room = self._room.get(key)
             if room is None or len(room) < stop:
-                room = np.empty(max(16, 2 * stop))
-                room[start:] = np.nan
-                room[:start] = self.get(key, np.nan)
+                room = np.full(max(16, 2 * stop), np.nan)
+                if start > 0:
+                    room[:start] = self.get(key, np.nan)
                 self._room[key] = room
-            room[start:stop] = new.get(key, np.nan)
+            room[start:stop] = columns.get(key, np.nan)
             self[key] = room[:stop]
         self._n_epochs = stop
 

@@ -54,11 +54,10 @@ def missed(trainer: Trainer, callbacks: Sequence[Callback], path: str) -> Sequen
 
     If one of the callbacks saved it at the end of an epoch: its older files, and those after it.
     """
-    progress = trainer._core.progress
-    if progress["position"] > 0:
+    if trainer._core.progress["position"] > 0:
         return ()
     for i, callback in enumerate(callbacks):
-        if isinstance(callback, Checkpoint) and callback._wrote(path, int(progress["epoch"])):
+        if isinstance(callback, Checkpoint) and callback._wrote(path, trainer._core.epoch):
             return (callback._delete_old, *callbacks[i + 1 :])
     return ()
 

@@ -89,10 +89,9 @@ class Run:
         self._data = data
         self._settings = settings
         self._started = time.monotonic()
-        progress = self._core.progress
-        self._first_step = int(progress["step"])
+        self._first_step = self._core.n_steps
         self._has_work = (
-            progress["epoch"] < settings.epochs
+            self._core.epoch < settings.epochs
             and settings.max_steps != 0
             and settings.max_seconds != 0
         )
@@ -245,7 +244,7 @@ class Run:
         if seconds is not None:
             seconds -= time.monotonic() - self._started
         if steps is not None:
-            steps -= int(self._core.progress["step"]) - self._first_step
+            steps -= self._core.n_steps - self._first_step
         return seconds, steps
 
     def _options(self, seconds_left: float | None, steps_left: int | None) -> core.RunOptions:
@@ -329,7 +328,7 @@ class Run:
         if not listeners:
             return False
         history = self._trainer.history
-        epoch = int(self._core.progress["epoch"])
+        epoch = self._core.epoch
         state = CallbackState(self._network, self._trainer, epoch, history.last(), history)
         try:
             return callbacks.call(listeners, state)

@@ -159,12 +159,11 @@ class Trainer:
 
     def _sample_rate(self) -> None:
         """Ask the callable for the rate of the coming epoch."""
-        epoch = int(self._core.progress["epoch"])
+        epoch = self._core.epoch
         self._core.set_sampled_rate(_learning_rate.sample(self.optimizer.learning_rate, epoch))
 
     def _refuse_loss(self, loss: float) -> NoReturn:
-        now = self._core.progress
-        epoch, step = int(now["epoch"]) + 1, int(now["step"]) + 1
+        epoch, step = self._core.epoch + 1, self._core.n_steps + 1
         raise DivergenceError(epoch=epoch, step=step, loss=loss, single_step=True)
 
     def apply(self, gradient: ArrayLike, loss: float | None = None) -> None:
@@ -518,9 +517,8 @@ patience, monitor, max_seconds, n_threads, callbacks, progress
         return _checkpoint.resume(cls, path, loss=loss, learning_rate=learning_rate)
 
     def __repr__(self) -> str:
-        now = self._core.progress
         ema = "" if self.ema is None else f", ema={self.ema}"
         return (
             f"<Trainer {self.loss!r}, {self.optimizer!r}, seed={self.seed}{ema}: "
-            f"epoch {now['epoch']}, step {now['step']}>"
+            f"epoch {self._core.epoch}, step {self._core.n_steps}>"
         )

@@ -90,7 +90,7 @@ class StochasticFit:
         est = self._est
         est.n_iter_ = 0
         max_epochs = min(max_epochs, MOST)
-        first_epoch = int(self._core.progress["epoch"])
+        first_epoch = self._core.epoch
         options = self._options(first_epoch + max_epochs, paused=single_epoch or self._looks())
         while True:
             if self._tasks is not None:
