@@ -58,9 +58,9 @@ static void *work(void *argument) {
 int main(int argc, char **argv) {
     int n_threads = atoi(argv[1]);
     double best = 0;
-    struct work works[64];
+    struct work *works = calloc(n_threads, sizeof *works);
     for (int repeat = 0; repeat < 60; ++repeat) {
-        pthread_t threads[64];
+        pthread_t threads[n_threads];
         pthread_barrier_init(&barrier, 0, n_threads);
         for (int t = 0; t < n_threads; ++t) pthread_create(threads + t, 0, work, works + t);
         double start = 1e300, end = 0;

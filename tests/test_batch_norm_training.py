@@ -207,8 +207,8 @@ def threads(monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_threads_change_no_bit(dtype, threads):
     """With layers shared out by rows and, the largest, by units; two blocks and a part of one."""
-    layers = [dr.Input(60), BN(), dr.Dense(330), BN(), dr.Activation("tanh"), dr.Dropout(0.1),
-              dr.Dense(400, "silu"), BN(), dr.Dense(5)]  # fmt: skip
+    layers = [dr.Input(60), BN(), dr.Dense(660), BN(), dr.Activation("tanh"), dr.Dropout(0.1),
+              dr.Dense(650, "silu"), BN(), dr.Dense(5)]  # fmt: skip
     g, found = rng(5), []
     X, Y = g.normal(size=(600, 60)), g.normal(size=(600, 5))
     for n_threads in (1, 2, 5):

@@ -300,7 +300,6 @@ template <class T> std::optional<TargetFault> Loss::check(Index n, Columns<const
         high = static_cast<double>(n_outputs_ - 1);
         expected = "a class number";
     } else if (signs) {
-        low = -1;
         expected = "-1 or 1";
     } else if (spec_.kind == LossKind::poisson || spec_.kind == LossKind::poisson_deviance) {
         high = std::numeric_limits<double>::infinity();

@@ -316,6 +316,7 @@ template <class T> std::optional<Status> Trainer<T>::end_epoch(Run &run) {
         if (!objective_->evaluate(run.validation, all, total, Pass{}, *workspace_, run.team,
                                   run.poll, validation_loss, nullptr))
             return Status::interrupted;
+        run.work += all.count * (network_->n_parameters() + 64);
     }
     run.account(state);
     records.push_back({loss, validation_loss, state.epoch_seconds, present_rate()});

@@ -150,7 +150,7 @@ TEST(steps_of_threads_allocate_nothing) {
             check::put_codes(problem.X);
         Trainer<float> trainer = make_trainer(network, check::optimizers()[3]);
         const Examples<float> data = problem.examples();
-        RunOptions options{.batch_size = 256, .epochs = 100'000, .keep_best = true, .n_threads = 3};
+        RunOptions options{.batch_size = 128, .epochs = 100'000, .keep_best = true, .n_threads = 3};
         const auto steps = [&](std::int64_t n) {
             options.max_steps = n;
             trainer.run(data, Problem<float>::none(), options, nullptr);

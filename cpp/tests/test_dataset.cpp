@@ -140,7 +140,7 @@ template <class T, class S> void check_gather(const Array<S> &array, Check check
 template <class S> void check_dtype(DType dtype) {
     CHECK_EQ(size_of(dtype), sizeof(S));
     constexpr Index kRows = 7;
-    for (const Index width : {1, 3, 16, 37})
+    for (const Index width : {1, 2, 3, 4, 7, 8, 9, 16, 37})
         for (const Layout &layout : layouts(kRows, width, sizeof(S)))
             for (const bool swapped : {false, true}) {
                 Array<S> array(dtype, swapped, kRows, width, layout);
@@ -154,21 +154,23 @@ template <class S> void check_dtype(DType dtype) {
 
 // One bad value, at every place of an array that spans blocks and packets.
 template <class T, class S> void check_fault(DType dtype, S bad) {
-    constexpr Index kRows = 300, kWidth = 19;
-    for (const Layout &layout : {Layout{kWidth * Index{sizeof(S)}, sizeof(S), 1},
-                                 Layout{sizeof(S), kRows * Index{sizeof(S)}, 0}})
-        for (const bool swapped : {false, true})
-            for (Index place = 0; place < kRows * kWidth; place += 97) {
-                Array<S> array(dtype, swapped, kRows, kWidth, layout);
-                array.set(place / kWidth, place % kWidth, bad);
-                array.set(kRows - 1, kWidth - 1, bad); // the later one is not the first
-                const auto fault = first_fault(StridedSource<T>(array.view()));
-                CHECK(fault.has_value());
-                CHECK_EQ(fault->row, place / kWidth);
-                CHECK_EQ(fault->column, place % kWidth);
-                const double value = expected<double>(bad);
-                CHECK(fault->value == value || (std::isnan(value) && std::isnan(fault->value)));
-            }
+    constexpr Index kRows = 300, kSize = sizeof(S);
+    for (const Index width : {1, 2, 4, 8, 19})
+        for (const Layout &layout :
+             {Layout{width * kSize, kSize, 0}, Layout{width * kSize, kSize, 1},
+              Layout{kSize, kRows * kSize, 0}})
+            for (const bool swapped : {false, true})
+                for (Index place = 0; place < kRows * width; place += 97) {
+                    Array<S> array(dtype, swapped, kRows, width, layout);
+                    array.set(place / width, place % width, bad);
+                    array.set(kRows - 1, width - 1, bad); // the later one is not the first
+                    const auto fault = first_fault(StridedSource<T>(array.view()));
+                    CHECK(fault.has_value());
+                    CHECK_EQ(fault->row, place / width);
+                    CHECK_EQ(fault->column, place % width);
+                    const double value = expected<double>(bad);
+                    CHECK(fault->value == value || (std::isnan(value) && std::isnan(fault->value)));
+                }
 }
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();

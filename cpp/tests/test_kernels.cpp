@@ -466,16 +466,19 @@ TEST(gradient_is_handed_over_once) {
                     continue;
                 const Matrix<T> before = add ? start : Matrix<T>();
                 const Matrix<T> whole = gradient(delta, in, 0, s.k, 5, before);
-                const Index offset = kGuard + 5, size = s.m * (s.k + 1), split = s.k / 2;
-                Told<T> told(static_cast<std::size_t>(offset + size));
-                if (split > 0) // offset and guards as for the whole
-                    gradient(delta, in, 0, split, 5, before, &told, in_memory);
-                gradient(delta, in, split, s.k, 5, before, &told, in_memory);
-                CHECK_SHAPE(same_bits(told.values.data() + offset, whole.data(), size), s);
-                for (Index i = 0; i < offset + size; ++i) {
-                    const auto at = static_cast<std::size_t>(i);
-                    CHECK_SHAPE(told.times[at] == (i < offset ? 0 : 1), s);
-                    CHECK_SHAPE(i < offset || told.is_weight[at] == (i - offset < s.m * s.k), s);
+                const Index offset = kGuard + 5, size = s.m * (s.k + 1);
+                for (const Index split : {Index{0}, s.k / 2}) {
+                    Told<T> told(static_cast<std::size_t>(offset + size));
+                    if (split > 0) // offset and guards as for the whole
+                        gradient(delta, in, 0, split, 5, before, &told, in_memory);
+                    gradient(delta, in, split, s.k, 5, before, &told, in_memory);
+                    CHECK_SHAPE(same_bits(told.values.data() + offset, whole.data(), size), s);
+                    for (Index i = 0; i < offset + size; ++i) {
+                        const auto at = static_cast<std::size_t>(i);
+                        const bool weight = i - offset < s.m * s.k;
+                        CHECK_SHAPE(told.times[at] == (i < offset ? 0 : 1), s);
+                        CHECK_SHAPE(i < offset || told.is_weight[at] == weight, s);
+                    }
                 }
             }
     };
