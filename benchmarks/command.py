@@ -83,14 +83,14 @@ class Session:
         contenders = chosen(mode, arguments.levels, arguments.contenders)
         found: list[Result] = []
         peer_threads = [1] if arguments.quick else arguments.threads
-        settle = 0.0 if arguments.quick else SETTLE
-        with Race(contenders, arguments.threads, peer_threads, settle) as race:
+        timing = {} if arguments.quick else {"settle": SETTLE, "measure_peaks": peak.measure}
+        with Race(contenders, arguments.threads, peer_threads, **timing) as race:
             self.head(race)
             for task in tasks:
                 rows = race.run(task, arguments.seconds, arguments.rounds)
                 found.append((task, rows))
                 if tables:
-                    report.print_task(task, rows, self.peaks)
+                    report.print_task(task, rows)
             self.trouble += report.disagreements(race, found)
         self.results += found
         return found

@@ -110,7 +110,7 @@ class Row:
     solver: str
     floor: float
     flops: float = 0.0  # of what is timed; 0 if they are not counted
-    peak: float = 0.0  # flop/s; 0 if it was not measured
+    peaks: list[float] = field(default_factory=list)  # of each round, flop/s
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     checked: str = ""
@@ -125,8 +125,9 @@ class Row:
         sides = []
         for seconds in (self.ours, self.theirs):
             low, high = report.short_time(min(seconds)), report.short_time(max(seconds))
-            counted = self.flops and self.peak
-            part = f"{self.flops / median(seconds) / self.peak:.1%}" if counted else ""
+            turns = zip(seconds, self.peaks, strict=False)
+            parts = [self.flops / each / peak for each, peak in turns]
+            part = f"{median(parts):.1%}" if parts else ""
             sides += [report.short_time(median(seconds)), f"{low} – {high}", part]
         below = "  BELOW" if self.ratio < self.floor else ""
         ratio, floor = f"{self.ratio:.1f}", f"{self.floor:g}" if self.floor else ""
@@ -150,14 +151,16 @@ def modules():
     return deltarule.sklearn, sklearn.neural_network
 
 
-def fit_row(case: Case, solver: str, rounds: int, peak: float) -> Row:
+def fit_row(case: Case, solver: str, rounds: int, cores: int) -> Row:
     """Both fit in turn, who begins alternating, after one short fit that is not counted."""
-    row = Row(f"fit {case.describe()}", solver, case.floor, case.flops, peak)
+    row = Row(f"fit {case.describe()}", solver, case.floor, case.flops)
     X, y = case.data()
     for module in modules():
         case.made(module, solver).set_params(max_iter=1).fit(X, y)
     fitted = [None, None]
     for turn in range(rounds):
+        if cores in (peaks := measure([cores] if cores else [])):
+            row.peaks.append(peaks[cores] / 2)  # float64: half as many lanes
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
             made = case.made(modules()[side], solver)
             seconds, fitted[side] = timed(lambda made=made: made.fit(X, y))
@@ -217,8 +220,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def race(arguments: argparse.Namespace, peak: float) -> list[Row]:
-    """Measure and print, row by row."""
+def race(arguments: argparse.Namespace, cores: int) -> list[Row]:
+    """Measure and print, row by row; the peak of so many cores, if any."""
     rounds = 1 if arguments.quick else arguments.rounds
     print("\n" + FORM.format(*TITLES, "final losses, ours and scikit-learn's"))
     rows: list[Row] = []
@@ -230,7 +233,7 @@ def race(arguments: argparse.Namespace, peak: float) -> list[Row]:
     if "fit" in arguments.only:
         for solver in arguments.optimizer:
             for case in QUICK if arguments.quick else CASES:
-                done(fit_row(case, solver, rounds, peak))
+                done(fit_row(case, solver, rounds, cores))
     if "predict" in arguments.only:
         n_calls, floor = (20, 0.0) if arguments.quick else (N_CALLS, PREDICT_FLOOR)
         done(predict_row(rounds, n_calls, floor))
@@ -239,14 +242,13 @@ def race(arguments: argparse.Namespace, peak: float) -> list[Row]:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = arguments_of(argv)
-    cores = len(pinned_cores(os.cpu_count() or 1)) or 1
-    peaks = {} if arguments.quick else measure([cores])
-    facts = report.header(versions(), peaks, [])
+    cores = 0 if arguments.quick else len(pinned_cores(os.cpu_count() or 1)) or 1
+    facts = report.header(versions(), measure([cores]) if cores else {}, [])
     with warnings.catch_warnings():
         from sklearn.exceptions import ConvergenceWarning
 
         warnings.simplefilter("ignore", ConvergenceWarning)  # as many iterations as were asked for
-        rows = race(arguments, peaks.get(cores, 0.0) / 2)  # float64: half as many lanes
+        rows = race(arguments, cores)
     if arguments.json:
         numbers = [asdict(row) | {"ratio": row.ratio} for row in rows]
         document = {"command": sys.argv, "header": facts, "rows": numbers}

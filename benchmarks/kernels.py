@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     session = Session(arguments)
     tasks = [kernel(part, shape, arguments.quick) for part in KERNEL_PARTS for shape in chosen]
     found = session.race("kernel", tasks, tables=arguments.tables)
-    report.print_products(found, session.peaks)
+    report.print_products(found)
     return session.end()
 
 

@@ -21,7 +21,7 @@ SIZES = {  # name: (widths, batch)
 LEARNING_RATE = {"sgd": 0.05, "adam": 0.0003, "adamw": 0.0003}
 BETA1, BETA2, EPSILON, WEIGHT_DECAY = 0.9, 0.999, 1e-8, 0.01
 DROPOUT_RATE, NORM_EPSILON, NORM_MOMENTUM = 0.2, 1e-5, 0.1
-EPOCH_FLOPS, MOST_BATCHES = 1e9, 512
+EPOCH_FLOPS, FEWEST_BATCHES, MOST_BATCHES = 1e9, 16, 512
 ROWS_OF_LOSS = 2048  # the final loss is that of the first rows
 
 
@@ -87,8 +87,8 @@ class Task:
         """Batches of an epoch: a power of two, about EPOCH_FLOPS of work."""
         if self.mode != "train":
             return 1
-        most = 2 ** int(np.log2(max(4.0, EPOCH_FLOPS / self.step_flops)))
-        return min(MOST_BATCHES, max(most, 4))
+        about = 2 ** int(np.log2(max(1.0, EPOCH_FLOPS / self.step_flops)))
+        return min(MOST_BATCHES, max(FEWEST_BATCHES, about))
 
     @property
     def units(self) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -56,10 +57,10 @@ static void *work(void *argument) {
     return 0;
 }
 int main(int argc, char **argv) {
-    int n_threads = atoi(argv[1]);
+    int n_threads = atoi(argv[1]), n_repeats = atoi(argv[2]);
     double best = 0;
     struct work *works = calloc(n_threads, sizeof *works);
-    for (int repeat = 0; repeat < 60; ++repeat) {
+    for (int repeat = 0; repeat < n_repeats; ++repeat) {
         pthread_t threads[n_threads];
         pthread_barrier_init(&barrier, 0, n_threads);
         for (int t = 0; t < n_threads; ++t) pthread_create(threads + t, 0, work, works + t);
@@ -94,8 +95,11 @@ def program() -> Path | None:
     return folder / "peak" if done.returncode == 0 else None
 
 
-def measure(threads: list[int]) -> dict[int, float]:
-    """Multiply and add count 2: flop/s in float32 by thread count; {} if it cannot be measured."""
+def measure(threads: Iterable[int], repeats: int = 20) -> dict[int, float]:
+    """Multiply and add count 2: flop/s in float32 by thread count; {} if it cannot be measured.
+
+    The best of some repeats of a few milliseconds, so the peak of the clock as it runs now.
+    """
     path = program()
     if path is None:
         return {}
@@ -103,7 +107,7 @@ def measure(threads: list[int]) -> dict[int, float]:
     for n_threads in threads:
         cores = pinned_cores(n_threads)
         pin = {"preexec_fn": lambda cores=cores: os.sched_setaffinity(0, cores)} if cores else {}
-        command = [str(path), str(n_threads)]
+        command = [str(path), str(n_threads), str(repeats)]
         done = subprocess.run(command, capture_output=True, check=False, text=True, **pin)
         if done.returncode == 0:
             peaks[n_threads] = float(done.stdout.split()[0])

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         for n in rows
         for name in arguments.sizes
     ]
-    report.print_summary(session.race("predict", tasks), session.peaks)
+    report.print_summary(session.race("predict", tasks))
     return session.end()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -41,6 +42,7 @@ class Row:
     ours: bool
     counts: bool
     seconds: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)  # of so many threads in those rounds, flop/s
     loss: float | None = None
     error: float | None = None
     note: str = ""
@@ -123,8 +125,10 @@ class Race:
         contenders: list[Contender],
         threads: list[int],
         peer_threads: list[int],
-        settle: float = SETTLE,
+        settle: float = 0.0,
+        measure_peaks: Callable[[set[int]], dict[int, float]] = lambda threads: {},
     ) -> None:
+        self.measure_peaks = measure_peaks
         self.settle = settle
         self.missing = [each for each in contenders if each.missing]
         self.broken: dict[str, str] = {}
@@ -173,11 +177,15 @@ class Race:
             repeat = int(min(1000, max(1, budget / max(reply["seconds"], 1e-7))))
             last = min(n_rounds, SLOW_ROUNDS) if reply["seconds"] > SLOW * budget else n_rounds
             runners.append((process, row, repeat, last))
+        threads = {row.threads for _, row, _, _ in runners}
         for turn in range(n_rounds):
+            peaks = self.measure_peaks(threads)
             first = turn % max(len(runners), 1)
             for process, row, repeat, last in runners[first:] + runners[:first]:
                 if turn < last and not row.note:
                     self.turn(process, row, repeat, task, check=turn == last - 1)
+                    if row.threads in peaks and not row.note:
+                        row.peaks.append(peaks[row.threads])
         judge(task, rows)
         return rows
 

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -70,14 +71,15 @@ def tolerances() -> str:
     )
 
 
-def share(task: Task, row: Row, peaks: dict[int, float]) -> float | None:
-    """Part of the FMA peak of the threads used."""
-    if row.threads not in peaks or not row.seconds:
+def share(task: Task, row: Row) -> float | None:
+    """Part of the FMA peak of the threads used, each time over the peak of its round."""
+    if not row.peaks:
         return None
-    return task.unit_flops / row.median / peaks[row.threads]
+    turns = zip(row.seconds, row.peaks, strict=True)
+    return median(task.unit_flops / seconds / peak for seconds, peak in turns)
 
 
-def print_task(task: Task, rows: list[Row], peaks: dict[int, float]) -> None:
+def print_task(task: Task, rows: list[Row]) -> None:
     """One line a contender and thread count; times relative to ours, if it ran."""
     reference = best([row for row in rows if row.ours and row.counts]) or best(rows)
     print(f"\n{task.describe()}   ({task.units} a job, {task.unit_flops / 1e6:.3g} MFLOP each)")
@@ -89,7 +91,7 @@ def print_task(task: Task, rows: list[Row], peaks: dict[int, float]) -> None:
             print(f"{row.contender:<18}{row.threads:>8}  {row.note}")
             continue
         low, high = short_time(min(row.seconds)), short_time(max(row.seconds))
-        part = share(task, row, peaks)
+        part = share(task, row)
         checked = f"{row.error:.1e}" if row.loss is None else f"{row.loss:.6f}"
         print(
             COLUMNS.format(
@@ -104,7 +106,7 @@ def print_task(task: Task, rows: list[Row], peaks: dict[int, float]) -> None:
         )
 
 
-def print_summary(results: list[tuple[Task, list[Row]]], peaks: dict[int, float]) -> None:
+def print_summary(results: list[tuple[Task, list[Row]]]) -> None:
     """Ours against the fastest peer, each at its better thread count."""
     form = "{:<72}{:>11}{:>4}{:>11}{:>4}  {:<14}{:>7}{:>9}{:>11}"
     print("\nEach at its better thread count; ratio = fastest peer / deltarule")
@@ -114,7 +116,7 @@ def print_summary(results: list[tuple[Task, list[Row]]], peaks: dict[int, float]
         ours, peer = ours_and_peer(rows)
         if ours is None:
             continue
-        part = share(task, ours, peaks)
+        part = share(task, ours)
         ratio = "" if peer is None else f"{peer.median / ours.median:.2f}"
         against = ("", "", "no peer") if peer is None else (
             short_time(peer.median), peer.threads, peer.contender,
@@ -152,7 +154,7 @@ def scaling(rows: list[Row]) -> str:
     return f"{times[1] / times[2]:.2f}" if {1, 2} <= set(times) else ""
 
 
-def print_products(results: list[tuple[Task, list[Row]]], peaks: dict[int, float]) -> None:
+def print_products(results: list[tuple[Task, list[Row]]]) -> None:
     """A line a shape, GFLOP/s and share of the peak a contender: the kernels' table."""
     names = list(dict.fromkeys((r.contender, r.threads) for _, rows in results for r in rows))
     print("\nGFLOP/s (share of the FMA peak of the threads used)")
@@ -161,7 +163,7 @@ def print_products(results: list[tuple[Task, list[Row]]], peaks: dict[int, float
     for task, rows in results:
         cells = []
         for row in rows:
-            part = share(task, row, peaks)
+            part = share(task, row)
             shown = "" if part is None else f" ({part:.0%})"
             speed = f"{task.unit_flops / row.median / 1e9:.1f}" if row.seconds else "–"
             cells.append(f"{speed + shown:>18}")

@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     if "step" in arguments.only:
         print("\n== one step from Python")
         found += session.race("step", calls.steps(arguments.quick))
-    report.print_summary(found, session.peaks)
+    report.print_summary(found)
     if "fit" in arguments.only:
         session.facts["fit_beyond_steps"] = calls.fit_beyond_steps(arguments.quick)
     return session.end()
