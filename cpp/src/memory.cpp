@@ -17,7 +17,8 @@ namespace deltarule {
 
 namespace {
 
-constexpr std::size_t kPage = 4096, kLargePage = std::size_t(2) << 20;
+// A small page has 64 KiB at most: none is shared with other memory, which MADV_FREE would take.
+constexpr std::size_t kPage = std::size_t(64) << 10, kLargePage = std::size_t(2) << 20;
 constexpr std::size_t kMostKept = std::size_t(256) << 20;
 
 bool is_large(std::size_t bytes) { return bytes >= kLargePage / 2; }
