@@ -75,7 +75,8 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
     if (is_small(o, pack))
         return small_product(o, finish);
     const Index block = block_rows<T>(o.m, pack);
-    const bool columns_packed = o.b_column == 1 && o.k > kNearRows && o.m >= 3 * Tile<T>::kRows;
+    const bool columns_packed =
+        o.b_column == 1 && o.m >= 3 * Tile<T>::kRows && (pack != Pack::none || o.k > kNearRows);
     alignas(64) T packed_columns[kChain * Tile<T>::kColumns];
     for (Index i0 = 0; i0 < o.m; i0 += block) {
         const Index i1 = std::min(o.m, i0 + block);
@@ -88,9 +89,12 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                 pack_transpose(i1 - i0, k, o.a + i0 * o.a_step + k0, o.a_step, scratch);
             for (Index j = 0; j < o.n; j += Tile<T>::kColumns) {
                 const Index columns = std::min<Index>(Tile<T>::kColumns, o.n - j);
+                Packed packed = pack != Pack::none && o.b_step == 1 ? Packed::a : Packed::none;
                 Walk<T> b{o.b + k0 * o.b_step + j * o.b_column, o.b_step};
-                if (columns_packed && columns == Tile<T>::kColumns)
+                if (columns_packed && columns == Tile<T>::kColumns) {
                     b = pack_columns(k, b, packed_columns);
+                    packed = pack != Pack::none ? Packed::both : Packed::none;
+                }
                 T *c = o.c_local ? o.c : o.c + i0 + j * o.ldc;
                 if (pack == Pack::none && o.n == 1) {
                     tall_panel<T>(o.m, k, {o.a + k0 * o.a_step, o.a_step}, b, c, add, o.c_padded);
@@ -104,7 +108,7 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                         if (o.touched[0] && k0 + k == o.k)
                             fetch_touched(o, i, rows, j, columns);
                         panel<T>(rows, columns, k, a, b, o.b_column, c + (i - i0), o.ldc, add,
-                                 o.c_padded, o.ahead);
+                                 o.c_padded, packed, o.ahead);
                     }
                 }
                 if (k0 + k == o.k)

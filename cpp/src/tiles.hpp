@@ -30,36 +30,82 @@ template <class T> Index panel_rows(Index left) {
     return std::min(left, Tile<T>::kRows);
 }
 
+// Which factors of a tile are packed, so that their steps are constants: neither; A, while the
+// columns of B lie along k; both.
+enum class Packed { none, a, both };
+
 // c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them. With
 // an Ahead in `fetched` memory is fetched meanwhile.
-template <class T, int NV, int NR, class... Fetched>
+template <class T, int NV, int NR, Packed kPacked, class... Fetched>
 [[gnu::noinline]] void tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
                             Index b_column, T *c, Index ldc, bool add, Index rows,
                             Fetched &...fetched) {
     using V = Packet<T>;
-    [[maybe_unused]] constexpr Index kAhead = 8;
+    [[maybe_unused]] constexpr int kAhead = 8, kUnrolled = 4;
+    if constexpr (kPacked != Packed::none) {
+        a_step = NV * kLanes<T>;
+        b_step = kPacked == Packed::both ? NR : 1;
+        b_column = kPacked == Packed::both ? 1 : b_column;
+    }
     V acc[NR][NV];
 #pragma GCC unroll 8
     for (int r = 0; r < NR; ++r)
 #pragma GCC unroll 16
         for (int v = 0; v < NV; ++v)
             acc[r][v] = simd::zero<V>();
-    for (Index t = 0; t < k; ++t, a += a_step, b += b_step) {
-        (fetched.fetch(), ...);
-        if constexpr (NR == 1 && NV > 4) // streams from L2 or beyond: keep lines on their way
-            for (int v = 0; v < NV; ++v)
-                __builtin_prefetch(a + v * kLanes<T> + kAhead * a_step);
-        V x[NV];
+    const auto load_rows = [&](V(&x)[NV]) [[gnu::always_inline]] {
 #pragma GCC unroll 16
         for (int v = 0; v < NV; ++v)
             x[v] = simd::load<V>(a + v * kLanes<T>);
+        a += a_step;
+    };
+    const auto accumulate = [&](const V(&x)[NV]) [[gnu::always_inline]] {
+        (fetched.fetch(), ...);
 #pragma GCC unroll 8
         for (int r = 0; r < NR; ++r) {
             const V y = simd::broadcast<V>(b[r * b_column]);
 #pragma GCC unroll 16
             for (int v = 0; v < NV; ++v)
-                acc[r][v] = simd::madd(x[v], y, acc[r][v]);
+                acc[r][v] = kPacked == Packed::none ? simd::madd(x[v], y, acc[r][v])
+                                                    : simd::accumulate(x[v], y, acc[r][v]);
         }
+        b += b_step;
+    };
+    Index left = k;
+    constexpr bool kUnroll = kPacked != Packed::none,
+                   kTwice = sizeof...(Fetched) == 0 && (NR + 2) * NV < simd::kRegisters;
+    if constexpr (kUnroll && kTwice) { // room for twice the rows: they are loaded a step before
+        if (left > kUnrolled) {
+            V even[NV], odd[NV];
+            load_rows(even);
+            for (; left > kUnrolled; left -= kUnrolled)
+#pragma GCC unroll 4
+                for (int i = 0; i < kUnrolled; i += 2) {
+                    load_rows(odd);
+                    accumulate(even);
+                    load_rows(even);
+                    accumulate(odd);
+                }
+            accumulate(even);
+            --left;
+        }
+    } else if constexpr (kUnroll) {
+        for (; left >= kUnrolled; left -= kUnrolled)
+#pragma GCC unroll 4
+            for (int i = 0; i < kUnrolled; ++i) {
+                V x[NV];
+                load_rows(x);
+                accumulate(x);
+            }
+    }
+#pragma GCC unroll 1
+    for (; left > 0; --left) {
+        if constexpr (NR == 1 && NV > 4) // streams from L2 or beyond: keep lines on their way
+            for (int v = 0; v < NV; ++v)
+                __builtin_prefetch(a + v * kLanes<T> + kAhead * a_step);
+        V x[NV];
+        load_rows(x);
+        accumulate(x);
     }
     const Index last = rows - (NV - 1) * kLanes<T>; // lanes of the last packet
     const bool whole = last >= kLanes<T>;
@@ -79,12 +125,12 @@ template <class T, int NV, int NR, class... Fetched>
     }
 }
 
-template <class T>
+template <class T, class... Fetched>
 using TileFunction = void (*)(Index, const T *, Index, const T *, Index, Index, T *, Index, bool,
-                              Index);
+                              Index, Fetched &...);
 
 template <class T, int NV, int... NR> constexpr auto tiles_of(std::integer_sequence<int, NR...>) {
-    return std::array<TileFunction<T>, sizeof...(NR)>{tile<T, NV, NR + 1>...};
+    return std::array<TileFunction<T>, sizeof...(NR)>{tile<T, NV, NR + 1, Packed::none>...};
 }
 template <class T> using ColumnCounts = std::make_integer_sequence<int, Tile<T>::kColumns>;
 
@@ -95,19 +141,24 @@ constexpr std::array<std::array<TileFunction<T>, Tile<T>::kColumns>, 3> kTiles =
     tiles_of<T, 1>(ColumnCounts<T>{}), tiles_of<T, 2>(ColumnCounts<T>{}),
     tiles_of<T, 3>(ColumnCounts<T>{})};
 
-// The same for all columns of the largest tiles, with an Ahead.
-template <class T>
-constexpr std::array<
-    void (*)(Index, const T *, Index, const T *, Index, Index, T *, Index, bool, Index, Ahead &), 3>
-    kFetchingTiles = {tile<T, 1, Tile<T>::kColumns, Ahead>, tile<T, 2, Tile<T>::kColumns, Ahead>,
-                      tile<T, 3, Tile<T>::kColumns, Ahead>};
+// Those of all columns, kWideTiles[packed][packets - 1], with or without an Ahead.
+template <class T, Packed kPacked, class... Fetched>
+constexpr std::array<TileFunction<T, Fetched...>, 3> kTilesOfAllColumns = {
+    tile<T, 1, Tile<T>::kColumns, kPacked, Fetched...>,
+    tile<T, 2, Tile<T>::kColumns, kPacked, Fetched...>,
+    tile<T, 3, Tile<T>::kColumns, kPacked, Fetched...>};
+template <class T, class... Fetched>
+constexpr std::array<std::array<TileFunction<T, Fetched...>, 3>, 3> kWideTiles = {
+    kTilesOfAllColumns<T, Packed::none, Fetched...>, kTilesOfAllColumns<T, Packed::a, Fetched...>,
+    kTilesOfAllColumns<T, Packed::both, Fetched...>};
 
 // For a single column: as many packets as leave registers to work with, so that their chains
 // overlap.
 template <class T> constexpr int kTallest = simd::kRegisters / 2;
 template <class T>
-constexpr std::array<TileFunction<T>, 3> kTallTiles = {tile<T, 4, 1>, tile<T, 8, 1>,
-                                                       tile<T, kTallest<T>, 1>};
+constexpr std::array<TileFunction<T>, 3> kTallTiles = {tile<T, 4, 1, Packed::none>,
+                                                       tile<T, 8, 1, Packed::none>,
+                                                       tile<T, kTallest<T>, 1, Packed::none>};
 
 // One operand of a panel: where it starts, and how far it is to the next k.
 template <class T> struct Walk {
@@ -118,19 +169,23 @@ template <class T> struct Walk {
 // Rows of C (rows, columns) += or = A B, with rows <= Tile::kRows.
 template <class T>
 void panel(Index rows, Index columns, Index k, Walk<T> a, Walk<T> b, Index b_column, T *c,
-           Index ldc, bool add, bool c_padded, Ahead *ahead = nullptr) {
+           Index ldc, bool add, bool c_padded, Packed packed = Packed::none,
+           Ahead *ahead = nullptr) {
     const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
     const Index stored = c_padded ? packets * kLanes<T> : rows;
     const auto size = static_cast<std::size_t>(packets - 1);
+    const auto kind = static_cast<std::size_t>(packed);
     for (; columns > 0; columns -= Tile<T>::kColumns) {
         const Index here = std::min<Index>(columns, Tile<T>::kColumns);
-        if (ahead && ahead->lines > 0 && here == Tile<T>::kColumns) {
-            kFetchingTiles<T>[size](k, a.data, a.step, b.data, b.step, b_column, c, ldc, add,
-                                    stored, *ahead);
+        const bool wide = here == Tile<T>::kColumns;
+        if (wide && ahead && ahead->lines > 0) {
+            kWideTiles<T, Ahead>[kind][size](k, a.data, a.step, b.data, b.step, b_column, c, ldc,
+                                             add, stored, *ahead);
             ahead->lines -= k * Ahead::kLinesAtOnce;
         } else {
-            kTiles<T>[size][static_cast<std::size_t>(here - 1)](k, a.data, a.step, b.data, b.step,
-                                                                b_column, c, ldc, add, stored);
+            const auto run = wide ? kWideTiles<T>[kind][size]
+                                  : kTiles<T>[size][static_cast<std::size_t>(here - 1)];
+            run(k, a.data, a.step, b.data, b.step, b_column, c, ldc, add, stored);
         }
         b.data += Tile<T>::kColumns * b_column;
         c += Tile<T>::kColumns * ldc;

@@ -200,6 +200,19 @@ template <class V> V mul(const V &x, const V &y) { return ei::pmul(x, y); }
 template <class V> V div(const V &x, const V &y) { return ei::pdiv(x, y); }
 // x y + z, rounded once where the processor can.
 template <class V> V madd(const V &x, const V &y, const V &z) { return ei::pmadd(x, y, z); }
+// The same for a loop that needs every register. Compilers may choose the form of the instruction
+// that overwrites a factor, and then have to move or spill what was there.
+template <class V> [[gnu::always_inline]] inline V accumulate(const V &x, const V &y, V z) {
+#if defined(EIGEN_VECTORIZE_FMA)
+    if constexpr (std::is_same_v<V, Packet<float>>)
+        asm volatile("vfmadd231ps %2, %1, %0" : "+v"(z) : "v"(x), "v"(y));
+    else if constexpr (std::is_same_v<V, Packet<double>>)
+        asm volatile("vfmadd231pd %2, %1, %0" : "+v"(z) : "v"(x), "v"(y));
+    else
+#endif
+        z = madd(x, y, z);
+    return z;
+}
 // z - x y
 template <class V> V nmadd(const V &x, const V &y, const V &z) { return ei::pnmadd(x, y, z); }
 
