@@ -178,6 +178,8 @@ std::vector<Shape> shapes() {
                 turn(x, y, z);
     for (const Index n : {1, 31, 32, 40, 256})
         all.push_back({300, 400, n});
+    for (Index rest = 0; rest < 5; ++rest) // of chains through packed factors
+        all.insert(all.end(), {{400, 257 + rest, 40}, {300, 64, 61 + rest}});
     all.insert(all.end(), {{1030, 300, 33}, {300, 1030, 33}, {600, 90, 64}, {150, 45, 130}});
     for (const Index width : {4095, 4096, 4097, 8200})
         for (const Index narrow : {1, 2, 3})
