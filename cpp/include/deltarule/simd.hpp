@@ -204,9 +204,9 @@ template <class V> V madd(const V &x, const V &y, const V &z) { return ei::pmadd
 // that overwrites a factor, and then have to move or spill what was there.
 template <class V> [[gnu::always_inline]] inline V accumulate(const V &x, const V &y, V z) {
 #if defined(EIGEN_VECTORIZE_FMA)
-    if constexpr (std::is_same_v<V, Packet<float>>)
+    if constexpr (kWidth<V> > 1 && sizeof(Scalar<V>) == 4)
         asm volatile("vfmadd231ps %2, %1, %0" : "+v"(z) : "v"(x), "v"(y));
-    else if constexpr (std::is_same_v<V, Packet<double>>)
+    else if constexpr (kWidth<V> > 1)
         asm volatile("vfmadd231pd %2, %1, %0" : "+v"(z) : "v"(x), "v"(y));
     else
 #endif

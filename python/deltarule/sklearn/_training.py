@@ -175,7 +175,8 @@ class StochasticFit:
         best, count, tol = est.best_loss_, est._no_improvement_count, est.tol
         for loss in losses:
             count = count + 1 if loss > best - tol else 0
-            best = min(best, loss)
+            if loss < best:
+                best = loss
         est.best_loss_, est._no_improvement_count = best, count
 
     def _judge_score(self) -> None:
