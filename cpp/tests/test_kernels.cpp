@@ -369,12 +369,13 @@ TEST(nan_flows_to_its_own_column) {
 
 TEST(fetching_ahead_changes_no_bit_and_walks_around_once) {
     const Index m = 70, k = 90, n = 80; // beyond a small product
-    const Matrix<float> W = random_matrix<float>(m, k, 1), A = random_matrix<float>(k, n, 2);
-    const std::vector<float> b(m, 0.5F), later(4096);
+    const Input<float> W(random_matrix<float>(m, k, 1), m), A(random_matrix<float>(k, n, 2), k),
+        b(random_matrix<float>(m, 1, 3), m);
+    const std::vector<float> later(4096);
     Vector<float> scratch(scratch_size<float>(k, m));
     Matrix<float> Z(padded(m), n), fetched(padded(m), n);
     const auto forward = [&](Matrix<float> &z, Ahead *ahead) {
-        forward_product<float>(m, k, n, W.data(), m, b.data(), {A.data(), k}, Activation{},
+        forward_product<float>(m, k, n, W.data(), m, b.data(), A.columns(), Activation{},
                                {z.data(), z.rows()}, {z.data(), z.rows()}, scratch.data(), ahead);
     };
     forward(Z, nullptr);
