@@ -9,8 +9,21 @@
 namespace deltarule {
 
 namespace {
+
 constexpr Index kRowsOfAThread = 16; // fewer are not worth sharing out
+
+// Rows that pass through the network together: so few that their values at all layers stay in the
+// first cache, unless each weight would then be read for too few of them.
+template <class T> Index rows_of_a_block(const Network<T> &network) {
+    constexpr Index kCache = Index(28) << 10, kFewest = 48;
+    Index values = network.n_inputs();
+    for (const LayerLayout &layer : network.layout())
+        values += layer.n_outputs;
+    const Index rows = kCache / (values * Index(sizeof(T))) / kColumnTile * kColumnTile;
+    return rows < kFewest ? kRowBlock : std::min(rows, kRowBlock);
 }
+
+} // namespace
 
 template <class T>
 int worthwhile_threads(const Network<T> &network, Index batch, double rows, int passes,
@@ -86,8 +99,8 @@ bool predict(const Network<T> &network, const Source<T> &X, const Poll &poll, in
     // Whoever is ready takes the next block.
     const Index pieces = team.size() == 1 ? 1 : 2 * team.size();
     const Index piece = (rows / pieces / kColumnTile + 1) * kColumnTile; // in whole tiles
-    const Index block =
-        std::min(std::max<Index>(rows, 1), std::clamp<Index>(piece, kRowsOfAThread, kRowBlock));
+    const Index block = std::min(std::max<Index>(rows, 1),
+                                 std::clamp(piece, kRowsOfAThread, rows_of_a_block(network)));
     const auto each_block = [&](const auto &use) {
         std::atomic<Index> next{0};
         team.run([&](int t) {
