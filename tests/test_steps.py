@@ -153,3 +153,19 @@ def test_weighted_fit_follows_the_reference():
     history = net.fit(X, Y, sample_weight=w, optimizer=ours, epochs=3, batch_size=7, shuffle=False)
     assert close(net.theta, theta, 1e-12)
     assert close(history["loss"], losses, 1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [None, 24, 100])
+def test_one_batch_takes_the_rows_as_they_lie(batch_size):
+    X, Y = problem(24)
+    layers = [dr.Input(3), dr.Dense(8, "tanh"), dr.Dropout(0.2), dr.Dense(2)]
+    shuffled, in_order, stepped, batches = (dr.Network(layers, seed=1) for _ in range(4))
+    shuffled.fit(X, Y, epochs=4, batch_size=batch_size)
+    in_order.fit(X, Y, epochs=4, batch_size=batch_size, shuffle=False)
+    trainer = dr.Trainer(stepped)
+    for _ in range(4):
+        trainer.step(X, Y)
+    batches.fit(X, Y, epochs=4, batch_size=23)
+    assert np.array_equal(shuffled.theta, in_order.theta)
+    assert np.array_equal(shuffled.theta, stepped.theta)
+    assert not np.allclose(shuffled.theta, batches.theta)

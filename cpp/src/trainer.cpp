@@ -121,9 +121,9 @@ template <class T> void Trainer<T>::resume_epoch(Index rows, const RunOptions &o
     same("a number of rows of", state.rows, rows);
     same("batch_size", state.batch_size, std::min(options.batch_size, rows));
     same("shuffle", state.shuffle, options.shuffle);
-    if (state.shuffle)
+    if (state.shuffle && state.batch_size < rows)
         order_.emplace(rows, state.seed, state.epoch_draw);
-    else
+    else // as they lie: the order within a batch means nothing
         order_.emplace(rows);
 }
 

@@ -154,7 +154,7 @@ class Network(Passes):
         batch_size : int, optional, default 32
             Rows of one step; None, or more than there are, takes all.
         shuffle : bool, default True
-            Whether each epoch has its own order of rows.
+            Whether each epoch has its own order of rows; one batch of all takes them as they lie.
         sample_weight : array_like (n,), optional
             Weights :math:`w_i \ge 0`, not all zero: :math:`L = \sum w_i \ell_i / \sum w_i`.
         class_weight : dict, sequence or "balanced", optional
