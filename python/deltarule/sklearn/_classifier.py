@@ -59,7 +59,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Epochs at most (sgd, adam), or iterations (lbfgs); a ConvergenceWarning tells when it ends
         the training.
     shuffle : bool, default True
-        Whether each epoch has its own order of rows.
+        Whether each epoch has its own order of rows; one batch of all takes them as they lie.
     random_state : int, RandomState or None, default None
         Of the initial parameters (drawn as scikit-learn draws them), of the split of early
         stopping (the same), and of the order of rows and dropout (deltarule's own, from one draw).
