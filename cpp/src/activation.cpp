@@ -132,18 +132,26 @@ void multiply_by_slope(const Activation &activation, Index rows, Index n, Column
             softmax_slope_column(rows, a.column(j), d.column(j));
         return;
     }
-    if (gapless<T>(rows, d.ld) && z.ld == d.ld && a.ld == d.ld) {
+    const bool alike = z.ld == d.ld && a.ld == d.ld, packed = rows == 1 && d.ld == 1;
+    if (alike && (packed || gapless<T>(rows, d.ld))) {
         rows = n * d.ld;
         n = 1;
     }
     visit_activation(activation, [=](auto f) {
-        const Index end = rows;
+        const Index end = packed ? rows / simd::kLanes<T> * simd::kLanes<T> : rows;
         for (Index j = 0; j < n; ++j) {
             const T *zp = z.column(j), *ap = a.column(j);
             T *dp = d.column(j);
             for (Index i = 0; i < end; i += simd::kLanes<T>) {
                 const V slope = f.slope(simd::load<V>(zp + i), simd::load<V>(ap + i));
                 simd::store(dp + i, simd::mul(simd::load<V>(dp + i), slope));
+            }
+            if (end < rows) { // what comes next is another thread's
+                const Index rest = rows - end;
+                const V slope =
+                    f.slope(simd::load_first<V>(zp + end, rest), simd::load_first<V>(ap + end, rest));
+                simd::store_first(dp + end, simd::mul(simd::load_first<V>(dp + end, rest), slope),
+                                  rest);
             }
         }
     });

@@ -158,16 +158,21 @@ auto gather_same_of(Index width, std::integer_sequence<int, kWidths...>) {
     return gather;
 }
 
+// Whether rows are contiguous and aligned numbers of the network's own type.
+template <class T, class E> bool is_same(const ArrayView &view) {
+    constexpr auto kAlign = static_cast<Index>(alignof(T));
+    return std::is_same_v<E, Element<T, false>> && view.column_stride == E::kSize &&
+           reinterpret_cast<std::intptr_t>(view.data) % kAlign == 0 &&
+           view.row_stride % kAlign == 0;
+}
+
 template <class T, class E, bool kChecked> auto gather_function(const ArrayView &view) {
     if (view.column_stride != E::kSize)
         return gather_strided<T, E, kChecked>;
-    if constexpr (std::is_same_v<E, Element<T, false>>) {
-        constexpr auto kAlign = static_cast<Index>(alignof(T));
-        const auto start = reinterpret_cast<std::intptr_t>(view.data);
-        if (start % kAlign == 0 && view.row_stride % kAlign == 0)
+    if constexpr (std::is_same_v<E, Element<T, false>>)
+        if (is_same<T, E>(view))
             return gather_same_of<T, kChecked>(view.columns,
                                                std::integer_sequence<int, 1, 2, 4, 8>());
-    }
     return gather_contiguous<T, E, kChecked>;
 }
 
@@ -182,6 +187,8 @@ template <class T> StridedSource<T>::StridedSource(const ArrayView &view) : view
     visit(view.dtype, view.byte_swapped, [&]<class E>(E) {
         gather_ = gather_function<T, E, false>(view);
         gather_checked_ = gather_function<T, E, E::kMayBeInfinite>(view);
+        if (is_same<T, E>(view))
+            in_place_ = {reinterpret_cast<const T *>(view.data), view.row_stride / E::kSize};
     });
 }
 
@@ -238,6 +245,30 @@ std::optional<Fault> first_fault(const Source<T> &source, Check check, const F &
 
 } // namespace
 
+template <class T> bool all_finite(Index width, Index n, Columns<const T> x) {
+    using V = simd::Packet<T>;
+    constexpr Index kP = simd::kLanes<T>, kChains = 4;
+    if (x.ld == width) { // one long column
+        width *= n;
+        n = 1;
+    }
+    V faults[kChains] = {simd::zero<V>(), simd::zero<V>(), simd::zero<V>(), simd::zero<V>()};
+    const auto see = [](V &faults_seen, const V &values) { // x - x is 0 or NaN
+        faults_seen = simd::add(faults_seen, simd::sub(values, values));
+    };
+    for (Index j = 0; j < n; ++j) {
+        const T *column = x.column(j);
+        Index i = 0;
+        for (; i + kChains * kP <= width; i += kChains * kP)
+            for (Index q = 0; q < kChains; ++q)
+                see(faults[q], simd::load<V>(column + i + q * kP));
+        for (; i < width; i += kP)
+            see(faults[0], simd::load_first<V>(column + i, std::min(kP, width - i)));
+    }
+    const V all = simd::add(simd::add(faults[0], faults[1]), simd::add(faults[2], faults[3]));
+    return simd::tree_sum(all) == 0;
+}
+
 template <class T> std::optional<Fault> first_fault(const Source<T> &source) {
     const Index width = source.width();
     return first_fault(source, Check::finite, [width](const T *rows, Index count) {
@@ -264,6 +295,8 @@ template class StridedSource<float>;
 template class StridedSource<double>;
 template class SelectedRows<float>;
 template class SelectedRows<double>;
+template bool all_finite(Index, Index, Columns<const float>);
+template bool all_finite(Index, Index, Columns<const double>);
 template std::optional<Fault> first_fault(const Source<float> &);
 template std::optional<Fault> first_fault(const Source<double> &);
 template std::optional<Fault> first_fault(const Source<float> &, FunctionRef<Index(const float *)>);

@@ -117,6 +117,8 @@ constexpr Index kNarrow = 4;
 // Number `row` of the `count` columns from j: one a lane, the other lanes 0.
 template <class T> simd::Packet<T> across(Columns<const T> x, Index row, Index j, Index count) {
     using V = simd::Packet<T>;
+    if (x.ld == 1)
+        return simd::load_first<V>(x.data + j, count);
     if (count == simd::kLanes<T>)
         return simd::gather<V>(x.column(j) + row, x.ld);
     if (count == 1) // needs no wait for memory written in parts to be read as a whole
@@ -130,6 +132,8 @@ template <class T> simd::Packet<T> across(Columns<const T> x, Index row, Index j
 // The way back.
 template <class T>
 void spread(const simd::Packet<T> &values, Columns<T> x, Index row, Index j, Index count) {
+    if (x.ld == 1)
+        return simd::store_first(x.data + j, values, count);
     T lanes[simd::kLanes<T>];
     simd::store(lanes, values);
     for (Index q = 0; q < count; ++q)
@@ -230,13 +234,15 @@ void element_wise(const L &loss, Index rows, Index n, Columns<const T> out, Colu
                   const Weights<T> &weights, double *losses, Columns<T> d) {
     if (rows >= kNarrow)
         return wide_element_wise(loss, rows, n, out, y, weights, losses, d);
-    if constexpr (L::kCostly)
+    if (L::kCostly || out.ld == 1) // what lies together is collected already
         return narrow_element_wise(loss, rows, n, out, y, weights, losses, d);
-    else if (rows == 1)
-        return scalar_element_wise<1>(loss, n, out, y, weights, losses, d);
-    else if (rows == 2)
-        return scalar_element_wise<2>(loss, n, out, y, weights, losses, d);
-    scalar_element_wise<3>(loss, n, out, y, weights, losses, d);
+    if constexpr (!L::kCostly) {
+        if (rows == 1)
+            return scalar_element_wise<1>(loss, n, out, y, weights, losses, d);
+        if (rows == 2)
+            return scalar_element_wise<2>(loss, n, out, y, weights, losses, d);
+        scalar_element_wise<3>(loss, n, out, y, weights, losses, d);
+    }
 }
 
 } // namespace deltarule::losses

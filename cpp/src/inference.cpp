@@ -59,7 +59,10 @@ void gather_rows(const Source<T> &source, Index first, Index n, Index *rows, Col
 template <class T>
 void gather_inputs(const Network<T> &network, const Source<T> &X, Index row, Index n,
                    Workspace<T> &w, Check check) {
-    gather_rows(X, row, n, w.rows, w.input, check, "X");
+    w.read_input(check == Check::none ? &X : nullptr, row);
+    if (w.input.data != w.gathered_input.data)
+        return;
+    gather_rows(X, row, n, w.rows, w.gathered_input, check, "X");
     const Embedding<T> *embedding = network.embedding();
     const bool nan_passes = check == Check::none;
     if (embedding && !embedding->holds_codes(w.input, n, nan_passes))
@@ -74,7 +77,9 @@ void predict_block(const Network<T> &network, const Source<T> &X, Index row, Ind
     gather_inputs(network, X, row, n, w, Check::none);
     network.forward(w, 0, n, Pass{}, w.scratch(0));
     const Columns<T> a = w.output(false);
-    if (outputs == 1) // a call of memmove for each number would cost more than the number
+    if (outputs == a.ld)
+        std::copy_n(a.data, n * outputs, out + row * outputs);
+    else if (outputs == 1) // a call of memmove for each number would cost more than the number
         for (Index j = 0; j < n; ++j)
             out[row + j] = *a.column(j);
     else

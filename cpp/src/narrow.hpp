@@ -107,6 +107,8 @@ void narrow_product(Index m, Index n, Index k, const T *a, Index a_row, Columns<
 // Row i of C, columns [j, j + count), from a packet.
 template <class T>
 void store_row(Columns<T> c, Index i, Index j, Index count, const Packet<T> &values) {
+    if (c.ld == 1)
+        return simd::store_first(c.data + j, values, count);
     T each[kLanes<T>];
     simd::store(each, values);
     for (Index q = 0; q < count; ++q)

@@ -198,7 +198,7 @@ template <class T> Pass Network<T>::pass_of(std::size_t l, const Pass &pass) con
 
 template <class T>
 Columns<const T> Network<T>::input_of(std::size_t l, Workspace<T> &w, Index first) const {
-    const Columns<T> below = l == 0 ? w.input : w.slots[l - 1].a;
+    const Columns<const T> below = l == 0 ? w.input : w.slots[l - 1].a;
     return {below.column(first), below.ld};
 }
 

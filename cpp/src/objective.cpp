@@ -133,16 +133,27 @@ double Objective<T>::total_weight(const Examples<T> &data, const Batch &batch,
     return total;
 }
 
+// Rows in their own order may stay where they are.
+template <class T>
+void Objective<T>::read(const Examples<T> &data, const Batch &batch, Workspace<T> &w) const {
+    const bool may_stay = !batch.order->is_shuffled();
+    w.read_input(may_stay ? data.X : nullptr, batch.first);
+    w.read_target(may_stay ? data.y : nullptr, batch.first);
+}
+
 template <class T>
 void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w,
                           Index column) const {
     const Index n = batch.count;
     Index *rows = w.rows + column;
     batch.order->rows(batch.first, n, rows);
-    const Columns<T> X{w.input.column(column), w.input.ld}, y{w.target.column(column), w.target.ld};
+    const auto take = [&](const Source<T> &source, Columns<T> gathered, Columns<const T> used) {
+        return used.data == gathered.data
+                   ? source.gather(rows, n, gathered.column(column), gathered.ld, Check::finite)
+                   : all_finite<T>(source.width(), n, {used.column(column), used.ld});
+    };
     const bool finite =
-        data.X->gather(rows, n, X.data, X.ld, Check::finite) &&
-        data.y->gather(rows, n, y.data, y.ld, Check::finite) &&
+        take(*data.X, w.gathered_input, w.input) && take(*data.y, w.gathered_target, w.target) &&
         (!data.weight || data.weight->gather(rows, n, w.weight + column, 1, Check::finite));
     if (!finite) {
         refuse_values(network_, data);
@@ -151,11 +162,11 @@ void Objective<T>::gather(const Examples<T> &data, const Batch &batch, Workspace
                         "call"));
     }
     const Embedding<T> *embedding = network_.embedding();
-    if (embedding && !embedding->holds_codes(X, n, false)) {
+    if (embedding && !embedding->holds_codes({w.input.column(column), w.input.ld}, n, false)) {
         refuse_values(network_, data);
         refuse_codes(*embedding, *data.X, data.names.X, false);
     }
-    if (loss_.check<T>(n, y)) {
+    if (loss_.check<T>(n, {w.target.column(column), w.target.ld})) {
         refuse_values(network_, data);
         refuse_target(data);
     }
@@ -354,6 +365,7 @@ bool Objective<T>::evaluate(const Examples<T> &data, const Batch &batch, double 
         here.position = done;
         here.logits = loss_.from_logits();
         const Batch rows{batch.order, batch.first + done, n};
+        read(data, rows, w);
         if (!Block{*this, data, rows, total_weight, here, w, team, keep, poll}.run())
             return false;
         for (Index first = 0; first < n; first += kRowBlock)
@@ -375,6 +387,7 @@ void Objective<T>::apply_small(const Examples<T> &data, const Batch &batch, doub
     T *scratch = w.scratch(0);
     pass.position = 0;
     pass.logits = loss_.from_logits();
+    read(data, batch, w);
     gather(data, batch, w, 0);
     network_.forward(w, 0, n, pass, scratch);
     losses(0, n, data.weight != nullptr, total_weight, w, Keep::gradient);

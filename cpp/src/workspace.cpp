@@ -16,6 +16,13 @@ template <class T> bool keeps_z_apart(const Layer<T> &layer, Keep keep) {
     return std::holds_alternative<ActivationLayer<T>>(layer) && keep == Keep::everything;
 }
 
+// Outputs of one number each, if nothing is written to them in whole packets.
+template <class T> bool has_packed_output(const Network<T> &network, Keep keep) {
+    const auto *dense = std::get_if<Dense<T>>(&network.layers().back());
+    return keep != Keep::everything && dense && dense->outputs == 1 &&
+           dense->activation.kind != ActivationKind::softmax;
+}
+
 } // namespace
 
 template <class T>
@@ -23,10 +30,14 @@ Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_
                         int n_threads)
     : capacity_(capacity), target_width_(target_width), n_threads_(n_threads),
       row_numbers_(capacity), row_losses_(capacity) {
-    input = take(network.n_inputs(), capacity);
+    const auto *first = std::get_if<Dense<T>>(&network.layers().front());
+    input_may_stay_ = first && first->outputs >= kNarrow; // whose products read no more than that
+    gathered_input = take(network.n_inputs(), capacity);
+    input = gathered_input;
     if (keep == Keep::everything)
         input_gradient = take(network.n_inputs(), capacity);
-    target = take(target_width, capacity);
+    gathered_target = take_packed(target_width, capacity);
+    target = gathered_target;
     weight = take(capacity, 1).data;
     rows = row_numbers_.data();
     losses = row_losses_.data();
@@ -34,14 +45,18 @@ Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_
     for (std::size_t l = 0; l < network.layers().size(); ++l) {
         const Layer<T> &layer = network.layers()[l];
         const LayerLayout &layout = network.layout()[l];
+        const bool packed = l + 1 == network.layers().size() && has_packed_output(network, keep);
+        const auto take_outputs = [&] {
+            return packed ? take_packed(1, capacity) : take(layout.n_outputs, capacity);
+        };
         Slot<T> slot;
         if (std::holds_alternative<KeepInput<T>>(layer))
-            slot.a = l == 0 ? input : slots[l - 1].a;
+            slot.a = l == 0 ? gathered_input : slots[l - 1].a;
         else
-            slot.a = take(layout.n_outputs, capacity);
-        slot.z = keeps_z_apart(layer, keep) ? take(layout.n_outputs, capacity) : slot.a;
+            slot.a = take_outputs();
+        slot.z = keeps_z_apart(layer, keep) ? take_outputs() : slot.a;
         if (keep != Keep::outputs) {
-            slot.delta = take(layout.n_outputs, capacity);
+            slot.delta = take_outputs();
             if (std::holds_alternative<Dropout<T>>(layer))
                 slot.mask = take(layout.n_outputs, capacity);
             if (std::holds_alternative<BatchNorm<T>>(layer)) {
@@ -75,6 +90,25 @@ template <class T> Columns<T> Workspace<T>::take(Index width, Index columns) {
     const Index ld = padded(width);
     buffers_.emplace_back(ld * columns);
     return {buffers_.back().data(), ld};
+}
+
+// Without a gap between columns of one number each.
+template <class T> Columns<T> Workspace<T>::take_packed(Index width, Index columns) {
+    return width == 1 ? Columns<T>{take(columns, 1).data, 1} : take(width, columns);
+}
+
+template <class T> void Workspace<T>::read_input(const Source<T> *X, Index first) {
+    input = gathered_input;
+    if (const Columns<const T> lying = X ? X->in_place() : Columns<const T>{};
+        lying && input_may_stay_)
+        input = {lying.column(first), lying.ld};
+}
+
+template <class T> void Workspace<T>::read_target(const Source<T> *y, Index first) {
+    target = gathered_target;
+    if (const Columns<const T> lying = y ? y->in_place() : Columns<const T>{};
+        lying && target_width_ == 1 && lying.ld == 1)
+        target = {lying.column(first), lying.ld};
 }
 
 template class Workspace<float>;

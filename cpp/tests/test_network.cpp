@@ -46,7 +46,7 @@ std::vector<float> mask(const Pass &pass, Index units, std::size_t depth, float 
     specs.push_back(dropout(rate));
     const Network<float> network(units, specs, 0);
     Workspace<float> w(network, 1, 0, Keep::gradient);
-    std::fill_n(w.input.data, units, value);
+    std::fill_n(w.gathered_input.data, units, value);
     network.forward(w, 0, 1, pass, w.scratch(0));
     return {w.slots.back().mask.data, w.slots.back().mask.data + units};
 }
@@ -109,7 +109,7 @@ TEST(parameters_mean_what_the_layout_says) {
         network.theta()[i] = static_cast<double>(i + 1);
     Workspace<double> w(network, 1, 0, Keep::everything);
     const double x[3] = {1, -2, 4};
-    std::copy_n(x, 3, w.input.data);
+    std::copy_n(x, 3, w.gathered_input.data);
     network.forward(w, 0, 1, Pass{}, w.scratch(0));
     const double a0 = 1 - 2 * 3 + 4 * 5 + 7, a1 = 2 - 2 * 4 + 4 * 6 + 8;
     CHECK(w.slots[0].a.data[0] == a0 && w.slots[0].a.data[1] == a1);
@@ -193,15 +193,15 @@ TEST(codes_are_looked_up_or_nan) {
         network.theta()[i] = static_cast<float>(10 + i);
     Workspace<float> w(network, 1, 0, Keep::gradient);
     const float *a = w.slots[0].a.data;
-    w.input.data[1] = 7;
+    w.gathered_input.data[1] = 7;
     for (const float code : {0.0F, 1.0F, 2.0F, -0.0F}) {
-        w.input.data[0] = code;
+        w.gathered_input.data[0] = code;
         network.forward(w, 0, 1, Pass{}, w.scratch(0));
         CHECK(a[0] == 7 && a[1] == 10 + 2 * code && a[2] == 11 + 2 * code);
         CHECK(network.embedding()->holds_codes(w.input, 1, false));
     }
     for (const float code : bad) {
-        w.input.data[0] = code;
+        w.gathered_input.data[0] = code;
         network.forward(w, 0, 1, Pass{}, w.scratch(0));
         CHECK(a[0] == 7 && std::isnan(a[1]) && std::isnan(a[2]));
         CHECK(!network.embedding()->holds_codes(w.input, 1, false));
@@ -262,7 +262,7 @@ TEST(masks_follow_the_position_in_the_batch) {
     const Examples<float> data{&source, &source, nullptr};
     const Trace<float> trace(network, LossSpec{}, data, training(3, 4, 0));
     Workspace<float> w(network, kRows, 0, Keep::everything);
-    std::fill_n(w.input.data, w.input.ld * kRows, 1.0F);
+    std::fill_n(w.gathered_input.data, w.input.ld * kRows, 1.0F);
     for (const auto &[first, n] : {std::pair<Index, Index>{0, 600}, {0, 1}, {5, 300}, {599, 1}}) {
         network.forward(w, first, n, training(3, 4, first), w.scratch(0));
         for (Index j = first; j < first + n; ++j) {
@@ -279,10 +279,10 @@ TEST(dropout_only_in_training) {
     constexpr Index kUnits = 20;
     const Network<double> network(kUnits, {dropout(0.5)}, 0);
     Workspace<double> w(network, 1, 0, Keep::gradient);
-    check::Random(1).fill(w.input.data, kUnits);
+    check::Random(1).fill(w.gathered_input.data, kUnits);
     network.forward(w, 0, 1, Pass{}, w.scratch(0));
-    CHECK(same_bits(w.slots[0].a.data, w.input.data, kUnits));
-    std::fill_n(w.input.data, kUnits, check::kNan<double>); // a dropped unit is 0 all the same
+    CHECK(same_bits(w.slots[0].a.data, w.gathered_input.data, kUnits));
+    std::fill_n(w.gathered_input.data, kUnits, check::kNan<double>); // a dropped unit is 0 all the same
     network.forward(w, 0, 1, training(1, 1, 1), w.scratch(0));
     for (Index i = 0; i < kUnits; ++i)
         CHECK(w.slots[0].mask.data[i] == 0 ? w.slots[0].a.data[i] == 0
@@ -295,8 +295,8 @@ TEST(a_residual_keeps_what_lies_there) {
         {plain("keep"), dense(5), plain("add"), plain("keep"), plain("layer_norm"), plain("add")},
         0);
     const Workspace<float> w(network, 3, 0, Keep::gradient);
-    CHECK(w.slots[0].a.data == w.input.data && w.slots[3].a.data == w.slots[2].a.data);
-    CHECK(w.slots[2].skip.data == w.input.data && w.slots[5].skip.data == w.slots[3].a.data);
+    CHECK(w.slots[0].a.data == w.gathered_input.data && w.slots[3].a.data == w.slots[2].a.data);
+    CHECK(w.slots[2].skip.data == w.gathered_input.data && w.slots[5].skip.data == w.slots[3].a.data);
     CHECK(w.slots[0].skip.data == w.slots[2].delta.data);
     CHECK(w.slots[3].skip.data == w.slots[5].delta.data);
     CHECK(w.slots[3].delta.data != w.slots[2].delta.data);
@@ -315,7 +315,7 @@ TEST(uneven_shares_have_the_bits_of_the_whole) {
         const auto results = [&](const std::vector<Share> &cut) {
             Workspace<T> w(network, n, 0, Keep::everything);
             for (Index j = 0; j < n; ++j) {
-                check::Random(static_cast<std::uint64_t>(j)).fill(w.input.column(j), 130);
+                check::Random(static_cast<std::uint64_t>(j)).fill(w.gathered_input.column(j), 130);
                 check::Random(static_cast<std::uint64_t>(n + j))
                     .fill(w.slots[2].delta.column(j), 37);
             }
@@ -350,7 +350,7 @@ TEST(a_norm_reads_its_units_alone) {
         const Network<T> network(units, {plain("layer_norm"), plain("layer_norm")}, 0);
         const auto results = [&](T behind) {
             Workspace<T> w(network, 20, 0, Keep::everything);
-            for (const Columns<T> &c : {w.input, w.slots[1].delta})
+            for (const Columns<T> &c : {w.gathered_input, w.slots[1].delta})
                 for (Index j = 0; j < 20; ++j) {
                     std::fill_n(c.column(j), c.ld, behind);
                     check::Random(static_cast<std::uint64_t>(j)).fill(c.column(j), units);

@@ -2,6 +2,7 @@
 // to the network's type and checked on the way, so that no input is ever copied whole.
 #pragma once
 
+#include "deltarule/columns.hpp"
 #include "deltarule/function_ref.hpp"
 #include "deltarule/types.hpp"
 
@@ -60,6 +61,9 @@ template <class T> class Source {
     // false if any gathered value is not finite once converted to T (out is written all the same).
     virtual bool gather(const Index *numbers, Index count, T *out, Index ld, Check check) const = 0;
 
+    // Where the rows are, row i as column i, if gathering would only copy them; else nothing.
+    virtual Columns<const T> in_place() const { return {}; }
+
     // The value at one place, as the user wrote it (for messages).
     virtual double value(Index row, Index column) const = 0;
 
@@ -73,6 +77,7 @@ template <class T> class StridedSource final : public Source<T> {
     Index rows() const override { return view_.rows; }
     Index width() const override { return view_.columns; }
     bool gather(const Index *numbers, Index count, T *out, Index ld, Check check) const override;
+    Columns<const T> in_place() const override { return in_place_; }
     double value(Index row, Index column) const override;
 
   private:
@@ -80,6 +85,7 @@ template <class T> class StridedSource final : public Source<T> {
     ArrayView view_;
     GatherFunction gather_ = nullptr;         // converts only
     GatherFunction gather_checked_ = nullptr; // converts and checks
+    Columns<const T> in_place_;
 };
 
 // Some rows of another source, in any order: row i is its row numbers[i]. The numbers outlive it.
@@ -100,6 +106,9 @@ template <class T> class SelectedRows final : public Source<T> {
     const Index *numbers_;
     Index count_;
 };
+
+// Whether the first `width` values of each of n columns are finite.
+template <class T> bool all_finite(Index width, Index n, Columns<const T> x);
 
 // The first place, in row-major order, whose value is not finite once converted to T.
 template <class T> std::optional<Fault> first_fault(const Source<T> &source);

@@ -82,6 +82,7 @@ template <class T> class Objective {
     bool add_gradient(Index done, Index n, Index n_rows, double loss, const Pass &pass,
                       Workspace<T> &w, Team &team, const Poll &poll,
                       const GradientUse<T> &use) const;
+    void read(const Examples<T> &data, const Batch &batch, Workspace<T> &w) const;
     void gather(const Examples<T> &data, const Batch &batch, Workspace<T> &w, Index column) const;
     [[noreturn]] void refuse_target(const Examples<T> &data) const;
     void losses(Index first, Index n, bool weighted, double total_weight, Workspace<T> &w,

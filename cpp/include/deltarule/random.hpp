@@ -44,6 +44,8 @@ class RowOrder {
     // Rows in the order drawn for (seed, epoch).
     RowOrder(Index n, std::uint64_t seed, std::uint64_t epoch, Stream stream = Stream::row_order);
 
+    bool is_shuffled() const { return shuffled_; }
+
     // rows[i] = the row at position first + i, for 0 <= i < count; first + count <= n.
     void rows(Index first, Index count, Index *rows) const;
 
