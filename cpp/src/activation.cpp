@@ -148,8 +148,8 @@ void multiply_by_slope(const Activation &activation, Index rows, Index n, Column
             }
             if (end < rows) { // what comes next is another thread's
                 const Index rest = rows - end;
-                const V slope =
-                    f.slope(simd::load_first<V>(zp + end, rest), simd::load_first<V>(ap + end, rest));
+                const V slope = f.slope(simd::load_first<V>(zp + end, rest),
+                                        simd::load_first<V>(ap + end, rest));
                 simd::store_first(dp + end, simd::mul(simd::load_first<V>(dp + end, rest), slope),
                                   rest);
             }

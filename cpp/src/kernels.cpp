@@ -23,6 +23,26 @@ constexpr Index kFarWeights = 1024 * 1024; // weights beyond this are far away w
 
 template <class T> void no_finish(Index, Index, Index, Index) {}
 
+// C = A B, small, and behind it in memory the sums over k of A, or, for a single column B, of that,
+// in the same walk, as long chains of few packets wait for nothing but themselves. False where
+// there are too many packets for that to be worth it.
+template <class T> bool product_and_sums(const Operands<T> &o, bool of_b) {
+    const Index packets = (o.m + simd::kLanes<T> - 1) / simd::kLanes<T>;
+    if (packets > 2)
+        return false;
+    const auto size = static_cast<std::size_t>(packets - 1);
+    const Index columns = std::min<Index>(o.n, Tile<T>::kColumns);
+    const auto run = of_b ? tiles::kSummingColumn<T>[size]
+                          : tiles::kSummingTiles<T>[size][static_cast<std::size_t>(columns - 1)];
+    T *sums = o.c + o.n * o.ldc;
+    run(o.k, o.a, o.a_step, o.b, o.b_step, o.b_column, o.c, o.ldc, o.m, sums);
+    if (columns < o.n)
+        tiles::panel<T>(o.m, o.n - columns, o.k, {o.a, o.a_step},
+                        {o.b + columns * o.b_column, o.b_step}, o.b_column, o.c + columns * o.ldc,
+                        o.ldc, false, false);
+    return true;
+}
+
 // A product whose C is the gradient of weights theta[first ...], laid out like them (leading
 // dimension ldc). If it is small and without memory of its own, that of `n_biases` which follow
 // lies behind it in scratch and is handed over with it.
@@ -223,6 +243,9 @@ void gradient_product(Index m, Index k, Index k0, Index k1, Index n, Columns<con
     const Pack pack = large ? Pack::copy : Pack::none;
     const bool narrow = m > 1 && m < kNarrow;
     const bool together = !sink.gradient && k0 == 0 && k1 == k && !narrow && is_small(o, pack);
+    o.c = scratch;
+    if (together && sink.apply && product_and_sums(o, m == 1))
+        return sink.apply({first, m * k, m}, scratch);
     if (k0 == 0) {
         T *sums = together ? scratch + m * k : scratch;
         bias_gradient(m, n, delta, sums);

@@ -34,20 +34,27 @@ template <class T> Index panel_rows(Index left) {
 // columns of B lie along k; both.
 enum class Packed { none, a, both };
 
+// Whose sums over k a tile takes besides: nobody's; those of A's rows; that of B's first column.
+enum class Sums { none, a, b };
+
 // c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them. With
-// an Ahead in `fetched` memory is fetched meanwhile.
-template <class T, int NV, int NR, Packed kPacked, class... Fetched>
-[[gnu::noinline]] void tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
-                            Index b_column, T *c, Index ldc, bool add, Index rows,
-                            Fetched &...fetched) {
+// an Ahead in `fetched` memory is fetched meanwhile. Sums are whole packets, a chain each.
+template <class T, int NV, int NR, Packed kPacked, Sums kSums, class... Fetched>
+[[gnu::always_inline]] inline void
+tile_and_sums(Index k, const T *a, Index a_step, const T *b, Index b_step, Index b_column, T *c,
+              Index ldc, bool add, Index rows, T *sums, Fetched &...fetched) {
     using V = Packet<T>;
+    constexpr int kSummed = kSums == Sums::a ? NV : 1;
     [[maybe_unused]] constexpr int kAhead = 8, kUnrolled = 4;
     if constexpr (kPacked != Packed::none) {
         a_step = NV * kLanes<T>;
         b_step = kPacked == Packed::both ? NR : 1;
         b_column = kPacked == Packed::both ? 1 : b_column;
     }
-    V acc[NR][NV];
+    V acc[NR][NV], summed[kSummed];
+#pragma GCC unroll 16
+    for (int v = 0; v < kSummed; ++v)
+        summed[v] = simd::zero<V>();
 #pragma GCC unroll 8
     for (int r = 0; r < NR; ++r)
 #pragma GCC unroll 16
@@ -64,11 +71,18 @@ template <class T, int NV, int NR, Packed kPacked, class... Fetched>
 #pragma GCC unroll 8
         for (int r = 0; r < NR; ++r) {
             const V y = simd::broadcast<V>(b[r * b_column]);
+            if constexpr (kSums == Sums::b)
+                if (r == 0)
+                    summed[0] = simd::add(summed[0], y);
 #pragma GCC unroll 16
             for (int v = 0; v < NV; ++v)
                 acc[r][v] = kPacked == Packed::none ? simd::madd(x[v], y, acc[r][v])
                                                     : simd::accumulate(x[v], y, acc[r][v]);
         }
+        if constexpr (kSums == Sums::a)
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v)
+                summed[v] = simd::add(summed[v], x[v]);
         b += b_step;
     };
     Index left = k;
@@ -123,6 +137,17 @@ template <class T, int NV, int NR, Packed kPacked, class... Fetched>
             }
         }
     }
+    if constexpr (kSums != Sums::none)
+        for (int v = 0; v < kSummed; ++v)
+            simd::store(sums + v * kLanes<T>, summed[v]);
+}
+
+template <class T, int NV, int NR, Packed kPacked, class... Fetched>
+[[gnu::noinline]] void tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
+                            Index b_column, T *c, Index ldc, bool add, Index rows,
+                            Fetched &...fetched) {
+    tile_and_sums<T, NV, NR, kPacked, Sums::none>(k, a, a_step, b, b_step, b_column, c, ldc, add,
+                                                  rows, static_cast<T *>(nullptr), fetched...);
 }
 
 template <class T, class... Fetched>
@@ -159,6 +184,28 @@ template <class T>
 constexpr std::array<TileFunction<T>, 3> kTallTiles = {tile<T, 4, 1, Packed::none>,
                                                        tile<T, 8, 1, Packed::none>,
                                                        tile<T, kTallest<T>, 1, Packed::none>};
+
+// Those of a product whose sums are wanted too: kSummingTiles[packets - 1][columns - 1] for A's,
+// kSummingColumn[packets - 1] for B's.
+template <class T>
+using SummingTile = void (*)(Index, const T *, Index, const T *, Index, Index, T *, Index, Index,
+                             T *);
+template <class T, int NV, int NR, Sums kSums>
+[[gnu::noinline]] void summing_tile(Index k, const T *a, Index a_step, const T *b, Index b_step,
+                                    Index b_column, T *c, Index ldc, Index rows, T *sums) {
+    tile_and_sums<T, NV, NR, Packed::none, kSums>(k, a, a_step, b, b_step, b_column, c, ldc, false,
+                                                  rows, sums);
+}
+template <class T, int NV, int... NR>
+constexpr auto summing_tiles_of(std::integer_sequence<int, NR...>) {
+    return std::array<SummingTile<T>, sizeof...(NR)>{summing_tile<T, NV, NR + 1, Sums::a>...};
+}
+template <class T>
+constexpr std::array<std::array<SummingTile<T>, Tile<T>::kColumns>, 2> kSummingTiles = {
+    summing_tiles_of<T, 1>(ColumnCounts<T>{}), summing_tiles_of<T, 2>(ColumnCounts<T>{})};
+template <class T>
+constexpr std::array<SummingTile<T>, 2> kSummingColumn = {summing_tile<T, 1, 1, Sums::b>,
+                                                          summing_tile<T, 2, 1, Sums::b>};
 
 // One operand of a panel: where it starts, and how far it is to the next k.
 template <class T> struct Walk {

@@ -21,12 +21,12 @@ template <class T> class Workspace {
     int n_threads() const { return n_threads_; }
 
     Columns<T> gathered_input, gathered_target; // room for A_0 and Y
-    Columns<const T> input, target; // A_0 and Y: there, or in the user's own memory
-    Columns<T> input_gradient;      // ∂L/∂A_0
-    T *weight = nullptr;            // sample weights
-    Index *rows = nullptr;          // row numbers of the block being gathered
-    double *losses = nullptr;       // w_i ℓ_i of each column
-    std::vector<Slot<T>> slots;     // one for each layer
+    Columns<const T> input, target;             // A_0 and Y: there, or in the user's own memory
+    Columns<T> input_gradient;                  // ∂L/∂A_0
+    T *weight = nullptr;                        // sample weights
+    Index *rows = nullptr;                      // row numbers of the block being gathered
+    double *losses = nullptr;                   // w_i ℓ_i of each column
+    std::vector<Slot<T>> slots;                 // one for each layer
 
     // From now on A_0, or Y, are rows [first, ...) of a source as they lie, if they can be used so;
     // else, and for null, they are to be gathered.
