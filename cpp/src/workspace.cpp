@@ -32,6 +32,8 @@ Workspace<T>::Workspace(const Network<T> &network, Index capacity, Index target_
       row_numbers_(capacity), row_losses_(capacity) {
     const auto *first = std::get_if<Dense<T>>(&network.layers().front());
     input_may_stay_ = first && first->outputs >= kNarrow; // whose products read no more than that
+    // Never class numbers: another thread may change them after they were checked.
+    target_may_stay_ = target_width == 1 && network.n_outputs() == 1;
     gathered_input = take(network.n_inputs(), capacity);
     input = gathered_input;
     if (keep == Keep::everything)
@@ -107,7 +109,7 @@ template <class T> void Workspace<T>::read_input(const Source<T> *X, Index first
 template <class T> void Workspace<T>::read_target(const Source<T> *y, Index first) {
     target = gathered_target;
     if (const Columns<const T> lying = y ? y->in_place() : Columns<const T>{};
-        lying && target_width_ == 1 && lying.ld == 1)
+        lying && target_may_stay_ && lying.ld == 1)
         target = {lying.column(first), lying.ld};
 }
 

@@ -45,7 +45,7 @@ template <class T> class Workspace {
 
     Index capacity_, target_width_;
     int n_threads_;
-    bool input_may_stay_ = false;
+    bool input_may_stay_ = false, target_may_stay_ = false;
     std::vector<Buffer<T>> buffers_;
     std::vector<Buffer<double>> units_; // of BatchNorm layers
     Buffer<Index> row_numbers_;
