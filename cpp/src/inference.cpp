@@ -30,7 +30,7 @@ int worthwhile_threads(const Network<T> &network, Index batch, double rows, int 
                        int n_threads) {
     // In float32; a float64 counts as two.
     constexpr double kFlopsOfABatch = 4e6, kFlopsOfACall = 50e6;
-    constexpr double kBesides = 4000; // what else a row costs, as if it were flops
+    constexpr double kBesides = 1000; // what else a row costs, as if it were flops
     const double looked_up = static_cast<double>(network.n_looked_up());
     const double multiplied = static_cast<double>(network.n_parameters()) - looked_up;
     const double size = sizeof(T) / 4, count = static_cast<double>(batch);
