@@ -6,7 +6,16 @@ import pytest
 import deltarule as dr
 from helpers import OUTPUT_OF, dense, rng, run_python, targets
 
-SIZES = [(5, 4, 1), (3, 8, 2), (7, 70, 1), (40, 17, 5), (6, 1), (2, 3, 1), (5, 9, 1, 1), (60, 400, 1)]
+SIZES = [
+    (5, 4, 1),
+    (3, 8, 2),
+    (7, 70, 1),
+    (40, 17, 5),
+    (6, 1),
+    (2, 3, 1),
+    (5, 9, 1, 1),
+    (60, 400, 1),
+]
 
 
 def gathered(array):
@@ -18,9 +27,7 @@ def everything(sizes, names, X, Y, loss="mse", w=None, n_threads=1, batch_size=N
     """The bits of all that reads rows in their order."""
     net = dense(sizes, names, dtype=X.dtype.newbyteorder("="))
     settings = {"shuffle": False, "seed": 1, "n_threads": n_threads, "optimizer": dr.Adam(0.01)}
-    history = net.fit(
-        X, Y, sample_weight=w, loss=loss, epochs=3, batch_size=batch_size, **settings
-    )
+    history = net.fit(X, Y, sample_weight=w, loss=loss, epochs=3, batch_size=batch_size, **settings)
     step = dr.Trainer(net, loss=loss, optimizer="sgd").step(X, Y, sample_weight=w)
     value, gradient = net.gradient(X, Y, loss=loss)
     numbers = (net.theta, history["loss"], net.predict(X, n_threads=n_threads), gradient)

@@ -282,7 +282,8 @@ TEST(dropout_only_in_training) {
     check::Random(1).fill(w.gathered_input.data, kUnits);
     network.forward(w, 0, 1, Pass{}, w.scratch(0));
     CHECK(same_bits(w.slots[0].a.data, w.gathered_input.data, kUnits));
-    std::fill_n(w.gathered_input.data, kUnits, check::kNan<double>); // a dropped unit is 0 all the same
+    std::fill_n(w.gathered_input.data, kUnits,
+                check::kNan<double>); // a dropped unit is 0 all the same
     network.forward(w, 0, 1, training(1, 1, 1), w.scratch(0));
     for (Index i = 0; i < kUnits; ++i)
         CHECK(w.slots[0].mask.data[i] == 0 ? w.slots[0].a.data[i] == 0
@@ -296,7 +297,8 @@ TEST(a_residual_keeps_what_lies_there) {
         0);
     const Workspace<float> w(network, 3, 0, Keep::gradient);
     CHECK(w.slots[0].a.data == w.gathered_input.data && w.slots[3].a.data == w.slots[2].a.data);
-    CHECK(w.slots[2].skip.data == w.gathered_input.data && w.slots[5].skip.data == w.slots[3].a.data);
+    CHECK(w.slots[2].skip.data == w.gathered_input.data &&
+          w.slots[5].skip.data == w.slots[3].a.data);
     CHECK(w.slots[0].skip.data == w.slots[2].delta.data);
     CHECK(w.slots[3].skip.data == w.slots[5].delta.data);
     CHECK(w.slots[3].delta.data != w.slots[2].delta.data);
