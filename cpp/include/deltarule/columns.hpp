@@ -21,7 +21,8 @@ template <class T> struct Columns {
 };
 
 // The leading dimension used for columns of `width` elements: whole AVX-512 packets of floats, and
-// off multiples of 4 KiB, where the columns of a tile would compete for the same cache sets.
+// off multiples of 4 KiB, where the columns of a tile would compete for the same cache sets. (A
+// single output and its target have a leading dimension of 1 instead: only their own is written.)
 inline Index padded(Index width) {
     const Index whole = (width + 15) / 16 * 16;
     return whole >= 256 ? whole + 16 : whole;

@@ -1,5 +1,6 @@
 // The user's data, read in place: rows are gathered into the workspace a block at a time, converted
-// to the network's type and checked on the way, so that no input is ever copied whole.
+// to the network's type and checked on the way, so that no input is ever copied whole. Rows in
+// order that need no converting may be used where they are.
 #pragma once
 
 #include "deltarule/columns.hpp"

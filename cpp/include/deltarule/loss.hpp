@@ -107,8 +107,8 @@ class Loss {
     bool is_custom() const { return spec_.kind == LossKind::custom; }
 
     // losses[i] = w_i ℓ_i for n columns (w = 1 if null). If d is given, also d = ∂L/∂out with the
-    // factor w_i / total_weight. Columns are padded: whole packets of out and y are read, and of d
-    // written.
+    // factor w_i / total_weight. Columns of several numbers are padded: whole packets of out and y
+    // are read, and of d written.
     template <class T>
     void operator()(Index n, Columns<const T> out, Columns<const T> y, const T *w,
                     double total_weight, double *losses, Columns<T> d) const;
