@@ -283,6 +283,35 @@ TEST(threads_do_not_change_a_bit) {
     run(double(), [] { return check::norm_network<double>(401); });
 }
 
+// Outputs, deltas and targets of one number lie side by side, those of one thread next to
+// another's.
+TEST(threads_write_their_own_of_a_single_output) {
+    const auto run = []<class T>(T, const std::string &output, const LossSpec &loss) {
+        const check::Table<T> X(501, 60, 1), y(501, 1, 2);
+        const std::vector<LayerSpec> specs = {
+            {.kind = "dense", .units = 400, .activation = "tanh", .initializer = "he_normal"},
+            {.kind = "dense", .units = 1, .activation = output, .initializer = "he_normal"}};
+        const auto theta = [&](bool shuffle, int n_threads) {
+            const auto network = std::make_shared<Network<T>>(60, specs, 5);
+            Trainer<T> trainer(network, loss, check::optimizers()[3], std::nullopt, 7);
+            const RunOptions options{
+                .batch_size = 300, .shuffle = shuffle, .epochs = 3, .n_threads = n_threads};
+            trainer.run({X.source(), y.source(), nullptr}, Problem<T>::none(), options, nullptr);
+            std::vector<T> all(network->theta(), network->theta() + network->n_parameters());
+            all.resize(all.size() + 501);
+            predict(*network, *X.source(), nullptr, n_threads, all.data() + all.size() - 501);
+            return all;
+        };
+        for (const bool shuffle : {false, true})
+            for (const int n_threads : {2, 3})
+                CHECK(theta(shuffle, n_threads) == theta(shuffle, 1));
+    };
+    for (const LossKind kind : {LossKind::mse, LossKind::log_cosh}) {
+        run(float(), "sigmoid", {.kind = kind});
+        run(double(), "silu", {.kind = kind});
+    }
+}
+
 // The open box holds what a step uses: masks, too, by their position in the whole batch.
 TEST(evaluate_and_trace_have_the_same_bits) {
     const auto run = []<class T>(const std::shared_ptr<Network<T>> &network, bool training,
