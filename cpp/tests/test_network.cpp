@@ -403,3 +403,43 @@ TEST(lists_that_are_no_network_are_refused) {
     run(float());
     run(double());
 }
+
+// Rows stay where they are for a Dense that reads nothing beside them, a target for one output:
+// class numbers are copied before they are checked.
+TEST(what_may_stay_where_it_is) {
+    const auto dense = [](Index units) {
+        return LayerSpec{.kind = "dense", .units = units, .initializer = "he_normal"};
+    };
+    const std::vector<float> numbers(60);
+    const auto view = [&](Index columns, Index row_stride) {
+        return ArrayView{.data = reinterpret_cast<const std::byte *>(numbers.data()),
+                         .dtype = DType::float32,
+                         .rows = 6,
+                         .columns = columns,
+                         .row_stride = row_stride * Index{sizeof(float)},
+                         .column_stride = sizeof(float)};
+    };
+    const StridedSource<float> X(view(5, 5)), apart(view(5, 9)), y(view(1, 1)), y_apart(view(1, 2));
+    ArrayView swapped = view(5, 5);
+    swapped.byte_swapped = true;
+    const StridedSource<float> converted(swapped);
+    CHECK(!converted.in_place());
+    const auto stays = [&](std::vector<LayerSpec> specs, const Source<float> *rows,
+                           const Source<float> *target) {
+        const Network<float> network(5, specs, 1);
+        Workspace<float> w(network, 6, 1, Keep::gradient);
+        w.read_input(rows, 2);
+        w.read_target(target, 2);
+        const bool input = w.input.data != w.gathered_input.data;
+        const bool is_target = w.target.data != w.gathered_target.data;
+        CHECK(!input || w.input.data == numbers.data() + 2 * rows->in_place().ld);
+        CHECK(!is_target || w.target.data == numbers.data() + 2);
+        return std::pair(input, is_target);
+    };
+    CHECK(stays({dense(4), dense(1)}, &X, &y) == std::pair(true, true));
+    CHECK(stays({dense(4), dense(1)}, &apart, &y_apart) == std::pair(true, false));
+    CHECK(stays({dense(4), dense(1)}, &converted, nullptr) == std::pair(false, false));
+    CHECK(stays({dense(4), dense(3)}, &X, &y) == std::pair(true, false)); // class numbers
+    CHECK(stays({dense(3), dense(1)}, &X, &y) == std::pair(false, true));
+    CHECK(stays({{.kind = "batch_norm"}, dense(4), dense(1)}, &X, &y) == std::pair(false, true));
+}
