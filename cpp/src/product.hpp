@@ -57,7 +57,7 @@ template <class T, class Finish> void small_product(const Operands<T> &o, Finish
         tall_panel<T>(o.m, o.k, {o.a, o.a_step}, {o.b, o.b_step}, o.c, o.add, o.c_padded);
     else
         for (Index i = 0, rows = 0; i < o.m; i += rows) {
-            rows = panel_rows<T>(o.m - i);
+            rows = panel_rows<T>(o.m - i, true);
             panel<T>(rows, o.n, o.k, {o.a + i, o.a_step}, {o.b, o.b_step}, o.b_column, o.c + i,
                      o.ldc, o.add, o.c_padded);
         }
@@ -103,8 +103,7 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                         rows = panel_rows<T>(i1 - i);
                         Walk<T> a{o.a + i + k0 * o.a_step, o.a_step};
                         if (pack != Pack::none)
-                            a = {scratch + (i - i0) * k,
-                                 (rows + kLanes<T> - 1) / kLanes<T> * kLanes<T>};
+                            a = {scratch + (i - i0) * k, packets_of<T>(rows) * kLanes<T>};
                         if (o.touched[0] && k0 + k == o.k)
                             fetch_touched(o, i, rows, j, columns);
                         panel<T>(rows, columns, k, a, b, o.b_column, c + (i - i0), o.ldc, add,

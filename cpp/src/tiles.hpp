@@ -14,20 +14,35 @@ namespace deltarule::tiles {
 using simd::kLanes;
 using simd::Packet;
 
-// The largest tile: kPackets packets of outputs times kColumns columns, all in registers.
+// Tiles that fill the registers: kPackets packets of outputs times kColumns columns; or kMostPackets
+// times fewer columns, with the fewest instructions for a multiply-add, but more loads of A.
 template <class T> struct Tile {
     static constexpr int kPackets = simd::kRegisters == 32 || simd::kFused ? 3 : 2;
+    static constexpr int kMostPackets = simd::kRegisters == 32 ? 4 : kPackets;
     static constexpr int kColumns = simd::kRegisters == 32 ? 8 : 4;
     static constexpr Index kRows = kPackets * kLanes<T>;
+    static constexpr int columns(Index packets) { return packets > 3 ? 6 : kColumns; }
 };
 
-// Rows of the next panel when `left` remain: a last packet alone keeps too few chains in flight, so
-// four packets are two and two.
-template <class T> Index panel_rows(Index left) {
-    constexpr Index kP = kLanes<T>;
-    if (Tile<T>::kPackets == 3 && left > 3 * kP && left <= 4 * kP)
-        return 2 * kP;
-    return std::min(left, Tile<T>::kRows);
+template <class T> constexpr Index packets_of(Index rows) {
+    return (rows + kLanes<T> - 1) / kLanes<T>;
+}
+
+// Rows of the next panel when `left` remain: kMostPackets where these divide what remains and A is
+// `near`, in the L1 cache; else, as a last packet alone keeps too few chains in flight, four packets
+// are two and two.
+template <class T> Index panel_rows(Index left, bool near = false) {
+    const Index packets = packets_of<T>(left);
+    if (near && packets % Tile<T>::kMostPackets == 0)
+        return std::min<Index>(left, Tile<T>::kMostPackets * kLanes<T>);
+    return std::min<Index>(left,
+                           Tile<T>::kPackets == 3 && packets == 4 ? 2 * kLanes<T> : Tile<T>::kRows);
+}
+
+// Columns of the next tile, of at most `most`, when `left` remain: one or two more than a tile has
+// are halved.
+inline Index tile_columns(Index left, Index most) {
+    return left > most && left <= most + 2 ? (left + 1) / 2 : std::min(left, most);
 }
 
 // Which factors of a tile are packed, so that their steps are constants: neither; A, while the
@@ -154,17 +169,21 @@ template <class T, class... Fetched>
 using TileFunction = void (*)(Index, const T *, Index, const T *, Index, Index, T *, Index, bool,
                               Index, Fetched &...);
 
-template <class T, int NV, int... NR> constexpr auto tiles_of(std::integer_sequence<int, NR...>) {
-    return std::array<TileFunction<T>, sizeof...(NR)>{tile<T, NV, NR + 1, Packed::none>...};
+template <class T> using TilesByColumns = std::array<TileFunction<T>, Tile<T>::kColumns>;
+template <class T, int NV, int... NR>
+constexpr TilesByColumns<T> tiles_of(std::integer_sequence<int, NR...>) {
+    return {tile<T, NV, NR + 1, Packed::none>...};
 }
-template <class T> using ColumnCounts = std::make_integer_sequence<int, Tile<T>::kColumns>;
+template <class T, int NV>
+using ColumnCounts = std::make_integer_sequence<int, Tile<T>::columns(NV)>;
 
 // kTiles[packets - 1][columns - 1]; three packets also where a panel has two, for what is left of a
 // single column
 template <class T>
-constexpr std::array<std::array<TileFunction<T>, Tile<T>::kColumns>, 3> kTiles = {
-    tiles_of<T, 1>(ColumnCounts<T>{}), tiles_of<T, 2>(ColumnCounts<T>{}),
-    tiles_of<T, 3>(ColumnCounts<T>{})};
+constexpr std::array<TilesByColumns<T>, 4> kTiles = {
+    tiles_of<T, 1>(ColumnCounts<T, 1>{}), tiles_of<T, 2>(ColumnCounts<T, 2>{}),
+    tiles_of<T, 3>(ColumnCounts<T, 3>{}),
+    tiles_of<T, Tile<T>::kMostPackets>(ColumnCounts<T, Tile<T>::kMostPackets>{})};
 
 // Those of all columns, kWideTiles[packed][packets - 1], with or without an Ahead.
 template <class T, Packed kPacked, class... Fetched>
@@ -202,7 +221,7 @@ constexpr auto summing_tiles_of(std::integer_sequence<int, NR...>) {
 }
 template <class T>
 constexpr std::array<std::array<SummingTile<T>, Tile<T>::kColumns>, 2> kSummingTiles = {
-    summing_tiles_of<T, 1>(ColumnCounts<T>{}), summing_tiles_of<T, 2>(ColumnCounts<T>{})};
+    summing_tiles_of<T, 1>(ColumnCounts<T, 1>{}), summing_tiles_of<T, 2>(ColumnCounts<T, 2>{})};
 template <class T>
 constexpr std::array<SummingTile<T>, 2> kSummingColumn = {summing_tile<T, 1, 1, Sums::b>,
                                                           summing_tile<T, 2, 1, Sums::b>};
@@ -213,17 +232,17 @@ template <class T> struct Walk {
     Index step;
 };
 
-// Rows of C (rows, columns) += or = A B, with rows <= Tile::kRows.
+// Rows of C (rows, columns) += or = A B, no more of them than a tile has.
 template <class T>
 void panel(Index rows, Index columns, Index k, Walk<T> a, Walk<T> b, Index b_column, T *c,
            Index ldc, bool add, bool c_padded, Packed packed = Packed::none,
            Ahead *ahead = nullptr) {
-    const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
+    const Index packets = packets_of<T>(rows), most = Tile<T>::columns(packets);
     const Index stored = c_padded ? packets * kLanes<T> : rows;
     const auto size = static_cast<std::size_t>(packets - 1);
     const auto kind = static_cast<std::size_t>(packed);
-    for (; columns > 0; columns -= Tile<T>::kColumns) {
-        const Index here = std::min<Index>(columns, Tile<T>::kColumns);
+    while (columns > 0) {
+        const Index here = tile_columns(columns, most);
         const bool wide = here == Tile<T>::kColumns;
         if (wide && ahead && ahead->lines > 0) {
             kWideTiles<T, Ahead>[kind][size](k, a.data, a.step, b.data, b.step, b_column, c, ldc,
@@ -234,15 +253,16 @@ void panel(Index rows, Index columns, Index k, Walk<T> a, Walk<T> b, Index b_col
                                   : kTiles<T>[size][static_cast<std::size_t>(here - 1)];
             run(k, a.data, a.step, b.data, b.step, b_column, c, ldc, add, stored);
         }
-        b.data += Tile<T>::kColumns * b_column;
-        c += Tile<T>::kColumns * ldc;
+        b.data += here * b_column;
+        c += here * ldc;
+        columns -= here;
     }
 }
 
 // A single column of any number of rows, A not packed.
 template <class T>
 void tall_panel(Index rows, Index k, Walk<T> a, Walk<T> b, T *c, bool add, bool c_padded) {
-    Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
+    Index packets = packets_of<T>(rows);
     Index stored = c_padded ? packets * kLanes<T> : rows;
     for (int size = 2; size >= 0 && packets > 3; --size) {
         const Index height = size == 2 ? kTallest<T> : Index(4) << size;
@@ -265,7 +285,7 @@ template <class T> void pack_copy(Index m, Index k, const T *a, Index a_step, T 
     using V = Packet<T>;
     for (Index i = 0, rows = 0; i < m; i += rows) {
         rows = panel_rows<T>(m - i);
-        const Index packets = (rows + kLanes<T> - 1) / kLanes<T>;
+        const Index packets = packets_of<T>(rows);
         for (Index t = 0; t < k; ++t)
             for (Index v = 0; v < packets; ++v, out += kLanes<T>)
                 simd::store(out, simd::load<V>(a + i + v * kLanes<T> + t * a_step));
