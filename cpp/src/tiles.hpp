@@ -14,8 +14,9 @@ namespace deltarule::tiles {
 using simd::kLanes;
 using simd::Packet;
 
-// Tiles that fill the registers: kPackets packets of outputs times kColumns columns; or kMostPackets
-// times fewer columns, with the fewest instructions for a multiply-add, but more loads of A.
+// Tiles that fill the registers: kPackets packets of outputs times kColumns columns; or
+// kMostPackets times fewer columns, with the fewest instructions for a multiply-add, but more loads
+// of A.
 template <class T> struct Tile {
     static constexpr int kPackets = simd::kRegisters == 32 || simd::kFused ? 3 : 2;
     static constexpr int kMostPackets = simd::kRegisters == 32 ? 4 : kPackets;
@@ -29,8 +30,8 @@ template <class T> constexpr Index packets_of(Index rows) {
 }
 
 // Rows of the next panel when `left` remain: kMostPackets where these divide what remains and A is
-// `near`, in the L1 cache; else, as a last packet alone keeps too few chains in flight, four packets
-// are two and two.
+// `near`, in the L1 cache; else, as a last packet alone keeps too few chains in flight, four
+// packets are two and two.
 template <class T> Index panel_rows(Index left, bool near = false) {
     const Index packets = packets_of<T>(left);
     if (near && packets % Tile<T>::kMostPackets == 0)
