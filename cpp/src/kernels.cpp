@@ -19,7 +19,6 @@ using tiles::Tile;
 namespace {
 
 constexpr Index kPackWeights = 320 * 1024; // weights beyond this are worth packing
-constexpr Index kFarWeights = 1024 * 1024; // weights beyond this are far away when updated
 
 template <class T> void no_finish(Index, Index, Index, Index) {}
 
@@ -60,7 +59,7 @@ void product_to_sink(Operands<T> &o, Pack pack, Index first, Index n_biases,
             free_scratch += padded(o.ldc) * Tile<T>::kColumns;
         }
     }
-    if (o.m * o.n * Index(sizeof(T)) > kFarWeights)
+    if (tiles::are_far<T>(o.m * o.n))
         for (std::size_t i = 0; i < sink.touched.size(); ++i)
             o.touched[i] = sink.touched[i] ? sink.touched[i] + first : nullptr;
     product<T>(o, pack, free_scratch, [&](Index i0, Index i1, Index j0, Index j1) {

@@ -12,6 +12,11 @@ inline constexpr Index kSmallResult =
 // the L1 cache between two panels.
 inline constexpr Index kNearRows = 128;
 
+// Weights beyond this come from memory when they are read, or updated.
+template <class T> constexpr bool are_far(Index count) {
+    return count * Index(sizeof(T)) > 1024 * 1024;
+}
+
 // C (m, n) = A (m, k) B (k, n). A is the vector side: a(i, t) = a[i + t a_step], or, transposed,
 // a[i a_step + t]. B is the broadcast side: b(t, j) = b[t b_step + j b_column].
 template <class T> struct Operands {
@@ -25,21 +30,10 @@ template <class T> struct Operands {
     bool c_padded = false; // whole packets may be stored at the end of a column
     bool add = false;      // C += A B
     bool c_local = false;  // C holds one group of columns of one block of rows at a time
-    // Arrays laid out as C whole, with m rows, that `finish` will read: fetched a tile ahead.
+    // Arrays laid out as C whole, with m rows, that `finish` will read: fetched meanwhile.
     std::array<const T *, 3> touched = {};
     Ahead *ahead = nullptr; // what to fetch besides
 };
-
-// Fetches rows [i, i + rows) of columns [j, j + columns) of what `finish` will read.
-template <class T>
-void fetch_touched(const Operands<T> &o, Index i, Index rows, Index j, Index columns) {
-    constexpr Index kLine = 64 / Index(sizeof(T));
-    for (const T *array : o.touched)
-        if (array)
-            for (Index q = j; q < j + columns; ++q)
-                for (Index r = i; r < i + rows; r += kLine)
-                    __builtin_prefetch(array + r + q * o.m, 1);
-}
 
 enum class Pack { none, copy, transpose };
 
@@ -48,6 +42,23 @@ template <class T> Index block_rows(Index m, Pack pack) {
     return pack == Pack::none
                ? m
                : kPackedBytes / Index(sizeof(T)) / kChain / Tile<T>::kRows * Tile<T>::kRows;
+}
+
+// The block of A to be packed after that of rows [i0, i1) and k [k0, k0 + k), if that is far away,
+// for the tiles of this one to fetch.
+template <class T>
+BlockAhead<T> next_block(const Operands<T> &o, Pack pack, Index i0, Index i1, Index k0, Index k) {
+    const bool last = k0 + k == o.k;
+    const Index i = last ? i1 : i0, t = last ? 0 : k0 + k;
+    if (pack == Pack::none || i == o.m || !are_far<T>(o.m * o.k))
+        return {};
+    const Index rows = std::min(o.m - i, block_rows<T>(o.m, pack));
+    const Index steps = std::min(o.k - t, kChain);
+    const Index panels = (i1 - i0 + Tile<T>::kRows - 1) / Tile<T>::kRows;
+    const Index calls = panels * (o.n / Tile<T>::kColumns) * fetches(Packed::a, k);
+    return pack == Pack::copy
+               ? BlockAhead<T>({o.a}, i + t * o.a_step, rows, steps, o.a_step, calls)
+               : BlockAhead<T>({o.a}, i * o.a_step + t, steps, rows, o.a_step, calls);
 }
 
 // Operands small enough that all of them stay in the L1 cache: rows are the outer loop, and the
@@ -87,6 +98,10 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                 pack_copy(i1 - i0, k, o.a + i0 + k0 * o.a_step, o.a_step, scratch);
             else if (pack == Pack::transpose)
                 pack_transpose(i1 - i0, k, o.a + i0 * o.a_step + k0, o.a_step, scratch);
+            const bool complete = k0 + k == o.k, touches = o.touched[0] && complete;
+            BlockAhead<T> next;
+            if (!touches)
+                next = next_block(o, pack, i0, i1, k0, k);
             for (Index j = 0; j < o.n; j += Tile<T>::kColumns) {
                 const Index columns = std::min<Index>(Tile<T>::kColumns, o.n - j);
                 Packed packed = pack != Pack::none && o.b_step == 1 ? Packed::a : Packed::none;
@@ -104,13 +119,19 @@ void product(const Operands<T> &o, Pack pack, T *scratch, Finish &&finish) {
                         Walk<T> a{o.a + i + k0 * o.a_step, o.a_step};
                         if (pack != Pack::none)
                             a = {scratch + (i - i0) * k, packets_of<T>(rows) * kLanes<T>};
-                        if (o.touched[0] && k0 + k == o.k)
-                            fetch_touched(o, i, rows, j, columns);
-                        panel<T>(rows, columns, k, a, b, o.b_column, c + (i - i0), o.ldc, add,
-                                 o.c_padded, packed, o.ahead);
+                        if (touches)
+                            next = {o.touched, i + j * o.m, rows, columns, o.m, fetches(packed, k)};
+                        const auto run = [&](auto *fetched) {
+                            panel(rows, columns, k, a, b, o.b_column, c + (i - i0), o.ldc, add,
+                                  o.c_padded, packed, fetched);
+                        };
+                        if (next.any())
+                            run(&next);
+                        else
+                            run(o.ahead);
                     }
                 }
-                if (k0 + k == o.k)
+                if (complete)
                     finish(i0, i1, j, j + columns);
             }
         }

@@ -53,15 +53,22 @@ enum class Packed { none, a, both };
 // Whose sums over k a tile takes besides: nobody's; those of A's rows; that of B's first column.
 enum class Sums { none, a, b };
 
-// c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them. With
-// an Ahead in `fetched` memory is fetched meanwhile. Sums are whole packets, a chain each.
+// Steps of a packed tile that are unrolled.
+inline constexpr int kUnrolled = 4;
+
+// How often a tile fetches ahead: in each step of k; packed, where the registers are full, once for
+// those that are unrolled.
+inline Index fetches(Packed packed, Index k) { return packed == Packed::none ? k : k / kUnrolled; }
+
+// c (rows, NR) (+)= one chain over k. `rows` may be less than NV packets in the last of them. What
+// is `fetched`, if anything, is so meanwhile. Sums are whole packets, a chain each.
 template <class T, int NV, int NR, Packed kPacked, Sums kSums, class... Fetched>
 [[gnu::always_inline]] inline void
 tile_and_sums(Index k, const T *a, Index a_step, const T *b, Index b_step, Index b_column, T *c,
               Index ldc, bool add, Index rows, T *sums, Fetched &...fetched) {
     using V = Packet<T>;
     constexpr int kSummed = kSums == Sums::a ? NV : 1;
-    [[maybe_unused]] constexpr int kAhead = 8, kUnrolled = 4;
+    constexpr bool kUnroll = kPacked != Packed::none, kTwice = (NR + 2) * NV < simd::kRegisters;
     if constexpr (kPacked != Packed::none) {
         a_step = NV * kLanes<T>;
         b_step = kPacked == Packed::both ? NR : 1;
@@ -83,7 +90,8 @@ tile_and_sums(Index k, const T *a, Index a_step, const T *b, Index b_step, Index
         a += a_step;
     };
     const auto accumulate = [&](const V(&x)[NV]) [[gnu::always_inline]] {
-        (fetched.fetch(), ...);
+        if constexpr (!kUnroll)
+            (fetched.fetch(), ...);
 #pragma GCC unroll 8
         for (int r = 0; r < NR; ++r) {
             const V y = simd::broadcast<V>(b[r * b_column]);
@@ -102,13 +110,12 @@ tile_and_sums(Index k, const T *a, Index a_step, const T *b, Index b_step, Index
         b += b_step;
     };
     Index left = k;
-    constexpr bool kUnroll = kPacked != Packed::none,
-                   kTwice = sizeof...(Fetched) == 0 && (NR + 2) * NV < simd::kRegisters;
     if constexpr (kUnroll && kTwice) { // room for twice the rows: they are loaded a step before
         if (left > kUnrolled) {
             V even[NV], odd[NV];
             load_rows(even);
-            for (; left > kUnrolled; left -= kUnrolled)
+            for (; left > kUnrolled; left -= kUnrolled) {
+                (fetched.fetch(), ...);
 #pragma GCC unroll 4
                 for (int i = 0; i < kUnrolled; i += 2) {
                     load_rows(odd);
@@ -116,23 +123,23 @@ tile_and_sums(Index k, const T *a, Index a_step, const T *b, Index b_step, Index
                     load_rows(even);
                     accumulate(odd);
                 }
+            }
             accumulate(even);
             --left;
         }
     } else if constexpr (kUnroll) {
-        for (; left >= kUnrolled; left -= kUnrolled)
+        for (; left >= kUnrolled; left -= kUnrolled) {
+            (fetched.fetch(), ...);
 #pragma GCC unroll 4
             for (int i = 0; i < kUnrolled; ++i) {
                 V x[NV];
                 load_rows(x);
                 accumulate(x);
             }
+        }
     }
 #pragma GCC unroll 1
     for (; left > 0; --left) {
-        if constexpr (NR == 1 && NV > 4) // streams from L2 or beyond: keep lines on their way
-            for (int v = 0; v < NV; ++v)
-                __builtin_prefetch(a + v * kLanes<T> + kAhead * a_step);
         V x[NV];
         load_rows(x);
         accumulate(x);
@@ -186,7 +193,7 @@ constexpr std::array<TilesByColumns<T>, 4> kTiles = {
     tiles_of<T, 3>(ColumnCounts<T, 3>{}),
     tiles_of<T, Tile<T>::kMostPackets>(ColumnCounts<T, Tile<T>::kMostPackets>{})};
 
-// Those of all columns, kWideTiles[packed][packets - 1], with or without an Ahead.
+// Those of all columns, kWideTiles[packed][packets - 1], which may fetch ahead.
 template <class T, Packed kPacked, class... Fetched>
 constexpr std::array<TileFunction<T, Fetched...>, 3> kTilesOfAllColumns = {
     tile<T, 1, Tile<T>::kColumns, kPacked, Fetched...>,
@@ -234,10 +241,10 @@ template <class T> struct Walk {
 };
 
 // Rows of C (rows, columns) += or = A B, no more of them than a tile has.
-template <class T>
+template <class T, class Fetched = Ahead>
 void panel(Index rows, Index columns, Index k, Walk<T> a, Walk<T> b, Index b_column, T *c,
            Index ldc, bool add, bool c_padded, Packed packed = Packed::none,
-           Ahead *ahead = nullptr) {
+           Fetched *fetched = nullptr) {
     const Index packets = packets_of<T>(rows), most = Tile<T>::columns(packets);
     const Index stored = c_padded ? packets * kLanes<T> : rows;
     const auto size = static_cast<std::size_t>(packets - 1);
@@ -245,10 +252,10 @@ void panel(Index rows, Index columns, Index k, Walk<T> a, Walk<T> b, Index b_col
     while (columns > 0) {
         const Index here = tile_columns(columns, most);
         const bool wide = here == Tile<T>::kColumns;
-        if (wide && ahead && ahead->lines > 0) {
-            kWideTiles<T, Ahead>[kind][size](k, a.data, a.step, b.data, b.step, b_column, c, ldc,
-                                             add, stored, *ahead);
-            ahead->lines -= k * Ahead::kLinesAtOnce;
+        if (wide && fetched && fetched->any()) {
+            kWideTiles<T, Fetched>[kind][size](k, a.data, a.step, b.data, b.step, b_column, c, ldc,
+                                               add, stored, *fetched);
+            fetched->done(fetches(packed, k));
         } else {
             const auto run = wide ? kWideTiles<T>[kind][size]
                                   : kTiles<T>[size][static_cast<std::size_t>(here - 1)];

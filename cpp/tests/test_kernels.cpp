@@ -258,6 +258,7 @@ Matrix<T> gradient(const Matrix<T> &delta, const Matrix<T> &in, Index k0, Index 
     GradientSink<T> sink;
     sink.gradient = in_memory ? theta.data() : nullptr;
     sink.add = start.size() > 0;
+    sink.touched = {theta.data(), theta.data()}; // fetched where weights are many
     if (told)
         sink.apply = *told;
     Scratch<T> scratch(k, m);
@@ -394,6 +395,26 @@ TEST(fetching_ahead_changes_no_bit_and_walks_around_once) {
     Ahead nothing;
     forward(fetched, &nothing);
     CHECK(nothing.next == nullptr);
+}
+
+TEST(every_line_of_a_block_is_fetched_once_in_order) {
+    const std::vector<double> one(4096), other(4096);
+    const auto line = [](const std::vector<double> &array, Index number) {
+        return reinterpret_cast<const std::byte *>(array.data() + number);
+    };
+    for (const Index calls : {0, 1, 7, 12, 100}) {
+        BlockAhead<double> block({one.data(), other.data()}, 5, 21, 4, 100, calls); // 4 x 3 lines
+        CHECK(block.any() && block.lines == 12);
+        Index fetched = 0;
+        for (Index call = 1; call <= std::max<Index>(calls, 1); ++call) {
+            block.fetch();
+            fetched = call * 12 / std::max<Index>(calls, 1);
+            const Index at = 5 + fetched / 3 * 100 + fetched % 3 * 8;
+            CHECK(block.next[0] == line(one, at) && block.next[1] == line(other, at));
+        }
+        CHECK(fetched == 12);
+    }
+    CHECK(!BlockAhead<double>().any());
 }
 
 TEST(activation_is_fused) {
