@@ -300,25 +300,37 @@ template <class T> void pack_copy(Index m, Index k, const T *a, Index a_step, T 
     }
 }
 
-// The same from a(i, t) = a[i a_step + t], a square of packets at a time.
+// The same from a(i, t) = a[i a_step + t], a few k at a time; where rows or k are too few for that
+// a square of packets.
 template <class T> void pack_transpose(Index m, Index k, const T *a, Index a_step, T *out) {
     using V = Packet<T>;
-    constexpr Index kP = kLanes<T>;
+    constexpr Index kP = kLanes<T>, kAtOnce = simd::kTransposed<T>;
     for (Index i = 0, rows = 0; i < m; i += rows) {
         rows = panel_rows<T>(m - i);
-        const Index width = (rows + kP - 1) / kP * kP;
-        for (Index v = 0; v < width; v += kP)
-            for (Index t = 0; t < k; t += kP) {
+        const Index width = packets_of<T>(rows) * kP;
+        for (Index v = 0; v < width; v += kP) {
+            const T *from = a + (i + v) * a_step;
+            T *to = out + v;
+            const Index have = std::min(kP, m - i - v);
+            Index t = 0;
+            for (; have == kP && t + kAtOnce <= k; t += kAtOnce) {
+                V packets[kAtOnce];
+                simd::load_transposed(from + t, a_step, packets);
+#pragma GCC unroll 16
+                for (Index q = 0; q < kAtOnce; ++q)
+                    simd::store(to + (t + q) * width, packets[q]);
+            }
+            for (; t < k; t += kP) {
                 V square[kP];
-                const Index have = std::min(kP, m - i - v);
                 for (Index q = 0; q < kP; ++q)
-                    square[q] = q < have ? simd::load_first<V>(a + (i + v + q) * a_step + t,
-                                                               k - t < kP ? k - t : kP)
-                                         : simd::zero<V>();
+                    square[q] =
+                        q < have ? simd::load_first<V>(from + q * a_step + t, std::min(kP, k - t))
+                                 : simd::zero<V>();
                 simd::transpose(square);
                 for (Index q = 0; q < std::min(kP, k - t); ++q)
-                    simd::store(out + (t + q) * width + v, square[q]);
+                    simd::store(to + (t + q) * width, square[q]);
             }
+        }
         out += width * k;
     }
 }

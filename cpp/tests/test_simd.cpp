@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <vector>
 
 using namespace deltarule;
 
@@ -48,7 +49,31 @@ template <class T> void check_quotients() {
     CHECK_OR_SAY(worst <= 2, "a quotient is " << worst << " units in the last place off");
 }
 
+// Element j of row i is 100 i + j; rows end where the memory does.
+template <class T> void check_transposed() {
+    using V = simd::Packet<T>;
+    constexpr int kRows = simd::kLanes<T>, kColumns = simd::kTransposed<T>;
+    for (const Index step : {kColumns, kColumns + 3, 40}) {
+        std::vector<T> rows(static_cast<std::size_t>((kRows - 1) * step + kColumns));
+        for (std::size_t at = 0; at < rows.size(); ++at)
+            rows[at] = static_cast<T>(100 * (Index(at) / step) + Index(at) % step);
+        V packets[kColumns];
+        simd::load_transposed(rows.data(), step, packets);
+        for (int j = 0; j < kColumns; ++j) {
+            T lanes[kRows];
+            simd::store(lanes, packets[j]);
+            for (int i = 0; i < kRows; ++i)
+                CHECK_EQ(lanes[i], static_cast<T>(100 * i + j));
+        }
+    }
+}
+
 } // namespace
+
+TEST(load_transposed_makes_packets_of_columns) {
+    check_transposed<float>();
+    check_transposed<double>();
+}
 
 TEST(a_quotient_is_within_two_units_in_the_last_place) {
     check_quotients<float>();

@@ -7,9 +7,11 @@
 
 #include "deltarule/types.hpp"
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 namespace deltarule::simd {
 
@@ -294,6 +296,88 @@ template <class V> [[gnu::always_inline]] inline void transpose(V (&block)[kWidt
         for (int i = 0; i < kWidth<V>; ++i)
             block[i] = b.packet[i];
     }
+}
+
+#if defined(EIGEN_VECTORIZE_SSE)
+// Pieces of 16 bytes at p, p + step and so on, side by side.
+template <class V> [[gnu::always_inline]] inline V load_pieces(const Scalar<V> *p, Index step) {
+    const auto piece = [=](Index i) {
+        return _mm_loadu_ps(reinterpret_cast<const float *>(p + i * step));
+    };
+#if defined(EIGEN_VECTORIZE_AVX512)
+    if constexpr (sizeof(V) == 64) {
+        __m512 x = _mm512_castps128_ps512(piece(0));
+        x = _mm512_insertf32x4(x, piece(1), 1);
+        x = _mm512_insertf32x4(x, piece(2), 2);
+        return std::bit_cast<V>(_mm512_insertf32x4(x, piece(3), 3));
+    }
+#endif
+#if defined(EIGEN_VECTORIZE_AVX)
+    if constexpr (sizeof(V) == 32)
+        return std::bit_cast<V>(
+            _mm256_insertf128_ps(_mm256_castps128_ps256(piece(0)), piece(1), 1));
+#endif
+    if constexpr (sizeof(V) == 16)
+        return std::bit_cast<V>(piece(0));
+}
+
+// In each 16 bytes the lower or higher halves of x and y, kUnit numbers of each by turns.
+template <int kUnit, bool kHigh, class V, int... kPlaces>
+[[gnu::always_inline]] inline V interleave(const V &x, const V &y,
+                                           std::integer_sequence<int, kPlaces...>) {
+    constexpr auto source = [](int place) {
+        constexpr int kNumbers = 16 / sizeof(Scalar<V>);
+        const int at = place % kNumbers, turn = at / kUnit;
+        const int from = place - at + turn / 2 * kUnit + at % kUnit;
+        return from + (kHigh ? kNumbers / 2 : 0) + turn % 2 * kWidth<V>;
+    };
+    return __builtin_shufflevector(x, y, source(kPlaces)...);
+}
+template <int kUnit, bool kHigh, class V>
+[[gnu::always_inline]] inline V interleave(const V &x, const V &y) {
+    return interleave<kUnit, kHigh>(x, y, std::make_integer_sequence<int, kWidth<V>>());
+}
+#endif
+
+// Packets that load_transposed makes of as many rows as a packet has lanes.
+#if defined(EIGEN_VECTORIZE_SSE)
+template <class T> inline constexpr int kTransposed = 16 / sizeof(T);
+#else
+template <class T> inline constexpr int kTransposed = kLanes<T>;
+#endif
+
+// Transposes out of memory: lane i of out[j] is p[i step + j]. Pieces of 16 bytes are loaded to
+// where they belong, so that shuffles need not move them there.
+template <class V>
+[[gnu::always_inline]] inline void load_transposed(const Scalar<V> *p, Index step,
+                                                   V (&out)[kTransposed<Scalar<V>>]) {
+    if constexpr (kTransposed<Scalar<V>> == kWidth<V>) {
+        for (int i = 0; i < kWidth<V>; ++i)
+            out[i] = load<V>(p + i * step);
+        transpose(out);
+    }
+#if defined(EIGEN_VECTORIZE_SSE)
+    else {
+        constexpr int kRows = kTransposed<Scalar<V>>;
+        V rows[kRows];
+#pragma GCC unroll 4
+        for (int i = 0; i < kRows; ++i)
+            rows[i] = load_pieces<V>(p + i * step, kRows * step);
+        const V low = interleave<1, false>(rows[0], rows[1]);
+        const V high = interleave<1, true>(rows[0], rows[1]);
+        if constexpr (kRows == 2) {
+            out[0] = low;
+            out[1] = high;
+        } else {
+            const V next_low = interleave<1, false>(rows[2], rows[3]);
+            const V next_high = interleave<1, true>(rows[2], rows[3]);
+            out[0] = interleave<2, false>(low, next_low);
+            out[1] = interleave<2, true>(low, next_low);
+            out[2] = interleave<2, false>(high, next_high);
+            out[3] = interleave<2, true>(high, next_high);
+        }
+    }
+#endif
 }
 
 // The sum of a packet's lanes by halves: (i, i + width/2), then (i, i + width/4), and so on.
