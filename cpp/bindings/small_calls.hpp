@@ -9,8 +9,9 @@
 
 namespace deltarule::bindings {
 
-// Up to so many multiply-adds (some ten microseconds) a call keeps the GIL.
-inline constexpr double kSmallWork = 1 << 19;
+// Up to so many multiply-adds (some ten microseconds; a hundred where weights come from beyond the
+// L2 cache) a call keeps the GIL.
+inline constexpr double kSmallWork = 1 << 20;
 // A small call has at most so many rows: those of the workspace that is kept for it.
 inline constexpr Index kSmallRows = 64;
 
