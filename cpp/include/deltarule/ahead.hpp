@@ -14,7 +14,7 @@ namespace deltarule {
 // what another core has just written takes hundreds of cycles a line, but they cost nothing while
 // there is something else to do.
 struct Ahead {
-    static constexpr Index kLine = 64, kLinesAtOnce = 2; // for each multiply-add of a chain
+    static constexpr Index kLine = 64, kLinesAtOnce = 2; // in each call of fetch
 
     const std::byte *begin = nullptr, *end = nullptr, *next = nullptr;
     Index lines = 0; // that are left
